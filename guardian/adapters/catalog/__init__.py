@@ -1,0 +1,1 @@
+"""The catalog on SQLAlchemy: models, queries, leases, migrations."""

@@ -1,0 +1,1 @@
+"""Scratch servers: embedded ones that are thrown away."""

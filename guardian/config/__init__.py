@@ -1,0 +1,1 @@
+"""The configuration: models, the YAML loader with line numbers, and the JSON Schema."""
