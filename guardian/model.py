@@ -120,7 +120,7 @@ class GlobalsLevel(StrEnum):
     """What the globals part holds: roles with password hashes, without them, or there is none."""
 
     FULL = "full"
-    WITHOUT_PASSWORDS = "without_passwords"  # noqa: S105 - a level, not a secret
+    WITHOUT_PASSWORDS = "without_passwords"
     NONE = "none"
 
 
