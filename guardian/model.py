@@ -107,8 +107,6 @@ class DatabaseFacts:
     database_bytes: int = 0
     in_recovery: bool = False
     extensions: tuple[Extension, ...] = ()
-    settings: tuple[str, ...] = ()
-    """``ALTER DATABASE … SET`` items as ``name=value``; pg_restore without --create skips them."""
 
     @property
     def major(self) -> int:
@@ -205,6 +203,8 @@ class Fingerprint:
     ``seed`` makes the content hashes unplannable and is only ever stored encrypted. ``objects``
     maps a kind (``table``, ``index``, ``grant`` …) to sorted identities. ``roles`` are those that
     ownership and grants refer to. ``left_out`` names tables whose rows are deliberately not dumped.
+    ``settings`` are the ``ALTER DATABASE … SET`` items as ``name=value`` (a restore without
+    ``--create`` skips them); they may hold secrets, so they are nowhere but in here, encrypted.
     """
 
     level: ProofLevel
@@ -215,6 +215,7 @@ class Fingerprint:
     large_objects: LargeObjects
     roles: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

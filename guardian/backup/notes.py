@@ -1,0 +1,158 @@
+"""RESTORE.txt: how to get a backup back with gpg, zstd and PostgreSQL's own tools alone.
+
+Written beside every backup with its real names, for the night on which guardian itself is gone.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from guardian.model import EncryptionKind, GlobalsLevel, Manifest, Part, PartKind
+
+_HEADER = """\
+How to restore this backup without guardian
+===========================================
+
+Backup    {id}
+Database  {database}   (server "{server}" in guardian's configuration)
+Shows     {snapshot:%Y-%m-%d %H:%M:%S} UTC
+From      PostgreSQL {server_version}, encoding {encoding}, collation {collate}
+Made by   pg_dump {dump_version}, guardian {guardian_version}
+"""
+
+_NEEDS = """
+You need: gpg, zstd, psql, and pg_restore {major} or newer; {secret};
+and a PostgreSQL {server_major} or newer to restore to{extensions}.
+Run the commands in a POSIX shell, in this folder, as they stand.
+"""
+
+_CHECK = """
+1. Is everything here, and whole?
+
+sha256sum -c <<'END'
+{sums}
+END
+"""
+
+_PREPARE = """
+2. Say where to, and with which key.
+
+export PGHOST=localhost PGPORT=5432 PGUSER=postgres   # a role that may create databases and roles
+{key}
+set -o pipefail                                       # a damaged backup must not look like a good one
+"""
+
+_GLOBALS = """
+3. Roles and tablespaces. Those that exist already give an error each, which does no harm.{passwords}
+
+{decrypt} {globals} | zstd -dc | psql -X -q -d postgres
+"""
+
+_RESTORE = """
+4. The database, under its own name, with its encoding, locale and settings.
+   It must not exist yet; every command must end with status 0.
+
+{decrypt} {dump} | zstd -dc | pg_restore --create --exit-on-error -d postgres
+
+   Or into a database of another name (its ALTER DATABASE ... SET settings are then left out):
+
+createdb --template=template0 {createdb} {other}
+{decrypt} {dump} | zstd -dc | pg_restore --exit-on-error -d {other}
+
+   A look at what is inside, without a server:
+
+{decrypt} {dump} | zstd -dc | pg_restore --list
+"""
+
+_FINGERPRINT = """
+What the database held at that instant (rows and content of each table, as JSON):
+
+{decrypt} {fingerprint} | zstd -dc
+"""
+
+
+def restore_notes(manifest: Manifest, data_parts: tuple[Part, ...]) -> str:
+    """The text of RESTORE.txt for a backup with these parts, itself not among them."""
+    by_kind = {part.kind: shlex.quote(part.name) for part in data_parts}
+    symmetric = manifest.encryption.kind is EncryptionKind.SYMMETRIC
+    decrypt = "gpg --batch --quiet --decrypt"
+    if symmetric:
+        decrypt += ' --pinentry-mode loopback --passphrase-file "$PASSPHRASE_FILE"'
+    sections = [
+        _HEADER.format(
+            id=manifest.id,
+            database=_printable(manifest.ref.database),
+            server=manifest.ref.server,
+            snapshot=manifest.snapshot_at,
+            server_version=manifest.facts.server_version,
+            encoding=manifest.facts.encoding,
+            collate=manifest.facts.collate,
+            dump_version=manifest.dump_version,
+            guardian_version=manifest.guardian_version,
+        ),
+        _NEEDS.format(
+            major=manifest.dump_version.split(".")[0],
+            secret=_secret(manifest),
+            server_major=manifest.facts.major,
+            extensions=_extensions(manifest),
+        ),
+        _CHECK.format(sums="\n".join(f"{part.sha256}  {part.name}" for part in data_parts)),
+        _PREPARE.format(
+            key="PASSPHRASE_FILE=/etc/guardian/passphrase              # the passphrase, one line"
+            if symmetric
+            else "# gpg asks its agent for the secret key; import it first where it is not there"
+        ),
+    ]
+    if PartKind.GLOBALS in by_kind:
+        passwords = (
+            ""
+            if manifest.globals is GlobalsLevel.FULL
+            else "\n   They carry no passwords: the backup's role was not allowed to read them."
+        )
+        sections.append(
+            _GLOBALS.format(
+                passwords=passwords, decrypt=decrypt, globals=by_kind[PartKind.GLOBALS]
+            )
+        )
+    sections.append(
+        _RESTORE.format(
+            decrypt=decrypt,
+            dump=by_kind[PartKind.DUMP],
+            createdb=_createdb_options(manifest),
+            other=shlex.quote("restored"),
+        )
+    )
+    if PartKind.FINGERPRINT in by_kind:
+        sections.append(
+            _FINGERPRINT.format(decrypt=decrypt, fingerprint=by_kind[PartKind.FINGERPRINT])
+        )
+    return "".join(sections)
+
+
+def _secret(manifest: Manifest) -> str:
+    if manifest.encryption.kind is EncryptionKind.SYMMETRIC:
+        return "the passphrase"
+    return "the secret key of " + " or ".join(manifest.encryption.key_ids)
+
+
+def _extensions(manifest: Manifest) -> str:
+    names = [f"{item.name} {item.version}" for item in manifest.facts.extensions]
+    wanted = [name for name in names if not name.startswith("plpgsql ")]
+    return f" that offers the extensions {', '.join(wanted)}" if wanted else ""
+
+
+def _createdb_options(manifest: Manifest) -> str:
+    facts = manifest.facts
+    options = [f"--encoding={shlex.quote(facts.encoding)}"]
+    options.append(f"--lc-collate={shlex.quote(facts.collate)}")
+    options.append(f"--lc-ctype={shlex.quote(facts.ctype)}")
+    if facts.locale_provider != "libc" and facts.locale:
+        flag = "icu-locale" if facts.locale_provider == "icu" else "builtin-locale"
+        options.append(f"--locale-provider={facts.locale_provider}")
+        options.append(f"--{flag}={shlex.quote(facts.locale)}")
+    return " ".join(options)
+
+
+def _printable(name: str) -> str:
+    """The name for reading: hostile characters (newlines, control codes) escaped."""
+    return name if name.isprintable() else repr(name)
