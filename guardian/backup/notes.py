@@ -23,7 +23,7 @@ Made by   pg_dump {dump_version}, guardian {guardian_version}
 _NEEDS = """
 You need: gpg, zstd, psql, and pg_restore {major} or newer; {secret};
 and a PostgreSQL {server_major} or newer to restore to{extensions}.
-Run the commands in a POSIX shell, in this folder, as they stand.
+Run the commands in bash, in this folder, as they stand.
 """
 
 _CHECK = """
@@ -37,13 +37,13 @@ END
 _PREPARE = """
 2. Say where to, and with which key.
 
-export PGHOST=localhost PGPORT=5432 PGUSER=postgres   # a role that may create databases and roles
+export PGHOST=localhost PGPORT=5432 PGUSER=postgres   # a role that may create databases
 {key}
-set -o pipefail                                       # a damaged backup must not look like a good one
+set -o pipefail                                       # a damaged backup must not look good
 """
 
 _GLOBALS = """
-3. Roles and tablespaces. Those that exist already give an error each, which does no harm.{passwords}
+3. Roles and tablespaces. One that exists already gives an error, which does no harm.{passwords}
 
 {decrypt} {globals} | zstd -dc | psql -X -q -d postgres
 """
@@ -110,9 +110,7 @@ def restore_notes(manifest: Manifest, data_parts: tuple[Part, ...]) -> str:
             else "\n   They carry no passwords: the backup's role was not allowed to read them."
         )
         sections.append(
-            _GLOBALS.format(
-                passwords=passwords, decrypt=decrypt, globals=by_kind[PartKind.GLOBALS]
-            )
+            _GLOBALS.format(passwords=passwords, decrypt=decrypt, globals=by_kind[PartKind.GLOBALS])
         )
     sections.append(
         _RESTORE.format(

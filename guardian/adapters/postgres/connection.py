@@ -1,0 +1,218 @@
+"""One server's address: how we connect, and how PostgreSQL's own tools are let in.
+
+No secret is put on a command line, and none into an environment: tools get the password as a
+libpq password file that lives in memory only (memfd), inherited as a file descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import conninfo
+
+from guardian.errors import (
+    ConfigError,
+    ConnectionFailedError,
+    GuardianError,
+    LockedError,
+    PermissionDeniedError,
+)
+
+APPLICATION_NAME = "guardian"
+"""Prefix of every session's application_name, by which the watch knows our own work."""
+
+_CONNECT_TIMEOUT_SECONDS = 15
+_SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret")
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "TZ",
+    "XDG_RUNTIME_DIR",
+)
+_INHERITED_PREFIXES = ("PG", "KRB5", "SSL_")
+
+# libpq reports a refused connection without a SQLSTATE, so the words must do.
+_AUTHENTICATION = re.compile(
+    r"password authentication failed|no password supplied|authentication failed|"
+    r"role \".*\" does not exist|no pg_hba\.conf entry|is not permitted to log in"
+)
+_NO_DATABASE = re.compile(r"database \".*\" does not exist|is not currently accepting connections")
+_NO_CONNECT = re.compile(r"permission denied for database")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAccess:
+    """What a child process needs to connect: its environment, its ``--dbname``, inherited files."""
+
+    conninfo: str
+    environ: Mapping[str, str]
+    pass_fds: tuple[int, ...]
+
+
+class Connector:
+    """Opens connections to one configured server."""
+
+    def __init__(self, server: str, dsn: str, password: str | None = None) -> None:
+        """Take the DSN apart.
+
+        Raises:
+            ConfigError: when it is not a libpq URI or keyword string.
+        """
+        self.server = server
+        try:
+            parameters = conninfo.conninfo_to_dict(dsn)
+        except psycopg.ProgrammingError as error:
+            # libpq's message quotes the DSN, password and all; ours must not.
+            raise ConfigError(
+                f"servers.{server}.dsn is not a libpq connection string",
+                mend="write postgresql://user@host:5432/database or host=… dbname=…",
+            ) from error
+        self._parameters = {key: str(value) for key, value in parameters.items() if value != ""}
+        if password is not None:
+            self._parameters["password"] = password
+
+    def __repr__(self) -> str:
+        return f"Connector({self.server!r})"
+
+    @property
+    def default_database(self) -> str:
+        """The database that the DSN names, else what libpq would take."""
+        parameters = self._parameters
+        return (
+            parameters.get("dbname")
+            or os.environ.get("PGDATABASE")
+            or parameters.get("user")
+            or os.environ.get("PGUSER")
+            or os.environ.get("USER", "postgres")
+        )
+
+    @property
+    def where(self) -> str:
+        """Host and port for people, without any secret."""
+        host = self._parameters.get("host") or self._parameters.get("hostaddr") or "local socket"
+        port = self._parameters.get("port")
+        return f"{host}:{port}" if port else host
+
+    def scrub(self, text: str) -> str:
+        """The text without this server's secrets."""
+        for name in _SECRET_PARAMETERS:
+            secret = self._parameters.get(name)
+            if secret:
+                text = text.replace(secret, "********")
+        return text
+
+    def connect(self, database: str | None = None, purpose: str = "") -> psycopg.Connection:
+        """Open an autocommit connection.
+
+        Raises:
+            ConnectionFailedError: unreachable, refused, wrong password, no such database.
+            PermissionDeniedError: the role may not connect to this database.
+        """
+        parameters = {
+            "connect_timeout": str(_CONNECT_TIMEOUT_SECONDS),
+            "keepalives_idle": "30",
+            **self._parameters,
+            "dbname": database or self.default_database,
+            "application_name": f"{APPLICATION_NAME} {purpose}".strip(),
+        }
+        try:
+            return psycopg.connect(
+                conninfo.make_conninfo("", **parameters), autocommit=True, prepare_threshold=None
+            )
+        except psycopg.Error as error:
+            raise self.translate(error, database) from error
+
+    @contextmanager
+    def tool_access(self, database: str | None, purpose: str) -> Iterator[ToolAccess]:
+        """Let a PostgreSQL tool connect, without a secret on its command line."""
+        parameters = {**self._parameters, "dbname": database or self.default_database}
+        parameters["application_name"] = f"{APPLICATION_NAME} {purpose}".strip()
+        parameters.setdefault("connect_timeout", str(_CONNECT_TIMEOUT_SECONDS))
+        environ = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+        }
+        environ["LC_ALL"] = "C"  # the tools' messages are read by us
+        descriptors = []
+        try:
+            if (password := parameters.pop("password", None)) is not None:
+                environ.pop("PGPASSWORD", None)
+                if (descriptor := _memory_file(f"*:*:*:*:{_escape(password)}\n")) is None:
+                    environ["PGPASSWORD"] = password
+                else:
+                    descriptors.append(descriptor)
+                    parameters["passfile"] = f"/proc/self/fd/{descriptor}"
+            secrets = {key: parameters.pop(key) for key in _SECRET_PARAMETERS if key in parameters}
+            if secrets:
+                lines = "".join(f"{key}={value}\n" for key, value in secrets.items())
+                if (descriptor := _memory_file(f"[guardian]\n{lines}")) is None:
+                    raise ConfigError(
+                        f"servers.{self.server}.dsn: {', '.join(secrets)} needs Linux here"
+                    )
+                descriptors.append(descriptor)
+                environ["PGSERVICEFILE"] = f"/proc/self/fd/{descriptor}"
+                parameters["service"] = "guardian"
+            yield ToolAccess(conninfo.make_conninfo("", **parameters), environ, tuple(descriptors))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def translate(self, error: psycopg.Error, database: str | None = None) -> GuardianError:
+        """The GuardianError that says what a psycopg error means, in one line."""
+        message = self.scrub(" ".join(str(error).split()))
+        thing = f"server {self.server} ({self.where})"
+        if database is not None:
+            thing = f"database {database!r} on {thing}"
+        return _meaning(error, thing, message)
+
+
+def _meaning(error: psycopg.Error, thing: str, message: str) -> GuardianError:
+    if isinstance(error, psycopg.errors.InsufficientPrivilege) or _NO_CONNECT.search(message):
+        return PermissionDeniedError(
+            f"{thing}: {message}", mend="grant it, or back up as another role"
+        )
+    if _AUTHENTICATION.search(message):
+        return ConnectionFailedError(
+            f"{thing} refused us: {message}",
+            mend="check user and password in dsn, and pg_hba.conf",
+            transient=False,
+        )
+    if _NO_DATABASE.search(message):
+        return ConnectionFailedError(
+            f"{thing} cannot be opened: {message}",
+            mend="check the database's name in dsn and databases",
+            transient=False,
+        )
+    if isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
+        return LockedError(f"{thing}: {message}")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return ConnectionFailedError(
+            f"{thing} cannot be reached: {message}",
+            mend="check that the server runs and that host, port and firewall are right",
+        )
+    return GuardianError(f"{thing}: {message}")
+
+
+def _memory_file(text: str) -> int | None:
+    """A descriptor of a file in memory that only we and our children can open (Linux)."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    descriptor = os.memfd_create("guardian", 0)  # inherited on purpose, through pass_fds
+    os.fchmod(descriptor, 0o600)
+    os.write(descriptor, text.encode())
+    return descriptor
+
+
+def _escape(password: str) -> str:
+    """A password as libpq's password file wants it: backslash before colon and backslash."""
+    return password.replace("\\", "\\\\").replace(":", "\\:")

@@ -1,0 +1,285 @@
+"""Taking a fingerprint: reads what a database holds, in the transaction of a given connection.
+
+The same code reads the source, in the snapshot of the dump, and a restored copy.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.queries import query
+from guardian.adapters.postgres.rows import copy_sum
+from guardian.adapters.postgres.tables import Table
+from guardian.backup.fingerprint import content_text
+from guardian.backup.patterns import matches_any
+from guardian.model import (
+    Fingerprint,
+    LargeObjects,
+    ProofLevel,
+    SequencePosition,
+    TableFingerprint,
+)
+
+_BATCH = 100
+_LARGE_OBJECT_CHUNK = 1 << 20
+_BIG_TABLE_BYTES = 32 << 20
+"""From here on a table gets a savepoint, so that reading it can be given up."""
+
+
+class _Sequence(NamedTuple):
+    schema: str
+    name: str
+    increment: int
+
+
+class Fingerprinter:
+    """Reads one database for its fingerprint.
+
+    ``left_out`` are the pg_dump patterns whose rows are not dumped, ``content_limit`` how long the
+    contents may be read before the rest is only counted, ``seed`` the one of the fingerprint to
+    compare with, or None for a new one.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        connector: Connector,
+        tables: Sequence[Table],
+        *,
+        left_out: Sequence[str] = (),
+        content_limit: timedelta | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self._connection = connection
+        self._connector = connector
+        self._left_out = [
+            table for table in tables if matches_any(left_out, table.schema, table.name)
+        ]
+        names = {table.oid for table in self._left_out}
+        self._tables = [table for table in tables if table.kind == "r" and table.oid not in names]
+        self._content_limit = content_limit
+        self._seed = secrets.randbits(63) if seed is None else seed
+        self._objects: dict[str, tuple[str, ...]] | None = None
+        self._roles: tuple[str, ...] = ()
+        self._settings: tuple[str, ...] = ()
+        self._sequences: list[_Sequence] = []
+        self._before: list[int] = []
+        self._late = threading.Event()
+        self._cancelled = False
+
+    def take_inventory(self) -> bool:
+        """Read objects, roles, settings and sequence positions, which must be near the snapshot.
+
+        False when an object was dropped since the snapshot, so that its name is no longer known.
+        """
+        kinds: dict[str, list[str]] = defaultdict(list)
+        for kind, identity in self._connection.execute(query("inventory")):
+            if kind is None or identity is None:
+                return False
+            kinds[kind].append(identity)
+        self._objects = {kind: tuple(sorted(names)) for kind, names in kinds.items()}
+        self._roles = tuple(row[0] for row in self._connection.execute(query("roles")))
+        self._settings = tuple(row[0] for row in self._connection.execute(query("settings")))
+        self._sequences = [_Sequence(*row) for row in self._connection.execute(query("sequences"))]
+        self._before = self._positions()
+        return True
+
+    def take(self, level: ProofLevel, advance: Callable[[int], None]) -> Fingerprint:
+        """Read the tables. Raises psycopg.Error; the transaction is then of no more use.
+
+        The level of the result is ``counts`` when the content limit was reached on the way.
+        """
+        if self._objects is None and not self.take_inventory():
+            raise psycopg.errors.ObjectNotInPrerequisiteState("an object was dropped meanwhile")
+        assert self._objects is not None
+        with self._limited(level):
+            tables = tuple(self._read_tables(level, advance))
+        reached = ProofLevel.COUNTS if self._late.is_set() else level
+        return Fingerprint(
+            level=reached,
+            seed=self._seed,
+            tables=tables,
+            objects=self._objects,
+            sequences=tuple(
+                SequencePosition(sequence.schema, sequence.name, at, at, sequence.increment)
+                for sequence, at in zip(self._sequences, self._before, strict=True)
+            ),
+            large_objects=self._large_objects(reached),
+            roles=self._roles,
+            left_out=tuple(table.display for table in self._left_out),
+            settings=self._settings,
+        )
+
+    def complete(self, fingerprint: Fingerprint) -> Fingerprint:
+        """The fingerprint with the sequences' positions as they are now, after the dump."""
+        return replace(
+            fingerprint,
+            sequences=tuple(
+                replace(sequence, after=after)
+                for sequence, after in zip(fingerprint.sequences, self._positions(), strict=True)
+            ),
+        )
+
+    def cancel(self) -> None:
+        """Give up a running :meth:`take`, from another thread."""
+        self._cancelled = True
+        self._cancel_statement()
+
+    def _cancel_statement(self) -> None:
+        if not self._connection.closed:
+            self._connection.cancel_safe(timeout=10)
+
+    @contextmanager
+    def _limited(self, level: ProofLevel) -> Iterator[None]:
+        """Stop reading contents when their time is up."""
+        if self._content_limit is None or level is not ProofLevel.CONTENT:
+            yield
+            return
+        timer = threading.Timer(self._content_limit.total_seconds(), self._be_late)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _be_late(self) -> None:
+        self._late.set()
+        self._cancel_statement()
+
+    def _read_tables(
+        self, level: ProofLevel, advance: Callable[[int], None]
+    ) -> Iterator[TableFingerprint]:
+        uncounted: list[Table] = []
+        for table in self._tables:
+            reads_content = level is ProofLevel.CONTENT and not self._late.is_set()
+            if reads_content and (content := self._content(table)) is not None:
+                yield content
+                advance(table.bytes)
+            else:
+                uncounted.append(table)
+        for start in range(0, len(uncounted), _BATCH):
+            batch = uncounted[start : start + _BATCH]
+            yield from self._counts(batch)
+            advance(sum(table.bytes for table in batch))
+
+    def _content(self, table: Table) -> TableFingerprint | None:
+        """Rows and their hash, or None when the content limit was reached meanwhile."""
+        breakable = self._content_limit is not None and table.bytes > _BIG_TABLE_BYTES
+        if breakable:
+            self._connection.execute("SAVEPOINT guardian")
+        try:
+            count, total = copy_sum(self._connection, _copy(table), self._seed)
+        except psycopg.errors.QueryCanceled:
+            if not breakable or not self._late.is_set() or self._cancelled:
+                raise
+            self._connection.execute("ROLLBACK TO SAVEPOINT guardian")
+            return None
+        if breakable:
+            self._connection.execute("RELEASE SAVEPOINT guardian")
+        return TableFingerprint(table.schema, table.name, count, content_text(total))
+
+    def _counts(self, tables: Sequence[Table]) -> Iterator[TableFingerprint]:
+        union = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {} AS i, count(*) FROM {}").format(sql.Literal(index), _rows(table))
+            for index, table in enumerate(tables)
+        )
+        counts: dict[int, int] = dict(
+            self._connection.execute(sql.SQL("{} ORDER BY 1").format(union)).fetchall()
+        )
+        for index, table in enumerate(tables):
+            yield TableFingerprint(table.schema, table.name, counts[index])
+
+    def _positions(self) -> list[int]:
+        """Values handed out so far by each sequence (see SequencePosition)."""
+        positions: dict[int, int] = {}
+        for start in range(0, len(self._sequences), _BATCH):
+            batch = self._sequences[start : start + _BATCH]
+            union = sql.SQL(" UNION ALL ").join(
+                sql.SQL(
+                    "SELECT {}, CASE WHEN is_called THEN last_value::numeric "
+                    "ELSE last_value::numeric - {} END FROM {}"
+                ).format(
+                    sql.Literal(start + index),
+                    sql.Literal(sequence.increment),
+                    sql.Identifier(sequence.schema, sequence.name),
+                )
+                for index, sequence in enumerate(batch)
+            )
+            for index, value in self._connection.execute(union):
+                positions[index] = int(value)
+        return [positions[index] for index in range(len(self._sequences))]
+
+    def _large_objects(self, level: ProofLevel) -> LargeObjects:
+        row = self._connection.execute(
+            "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata"
+        ).fetchone()
+        assert row is not None
+        if level is not ProofLevel.CONTENT:
+            return LargeObjects(row[0])
+        # The first chunk of all at once, then the rest of the few that have more.
+        first = sql.SQL(
+            "COPY (SELECT oid, 0::bigint, pg_catalog.lo_get(oid, 0, {chunk}) "
+            "FROM pg_catalog.pg_largeobject_metadata) TO STDOUT"
+        ).format(chunk=sql.Literal(_LARGE_OBJECT_CHUNK))
+        _, total = copy_sum(self._connection, first, self._seed)
+        if row[0]:
+            total += self._long_large_objects()
+        return LargeObjects(row[0], content_text(total))
+
+    def _long_large_objects(self) -> int:
+        """The sum over all chunks but the first."""
+        long = self._connection.execute(
+            "SELECT oid FROM pg_catalog.pg_largeobject_metadata "
+            "WHERE pg_catalog.length(pg_catalog.lo_get(oid, %s, 1)) > 0",
+            (_LARGE_OBJECT_CHUNK,),
+        ).fetchall()
+        total = 0
+        for (oid,) in long:
+            offset = _LARGE_OBJECT_CHUNK
+            while True:
+                chunk = sql.SQL(
+                    "COPY (SELECT {oid}::oid, {offset}::bigint, d FROM "
+                    "pg_catalog.lo_get({oid}, {offset}, {size}) d WHERE length(d) > 0) TO STDOUT"
+                ).format(
+                    oid=sql.Literal(oid),
+                    offset=sql.Literal(offset),
+                    size=sql.Literal(_LARGE_OBJECT_CHUNK),
+                )
+                count, hashed = copy_sum(self._connection, chunk, self._seed)
+                if count == 0:
+                    break
+                total += hashed
+                offset += _LARGE_OBJECT_CHUNK
+        return total
+
+
+def _rows(table: Table) -> sql.Composed:
+    """The table itself without its children, and with the condition of an extension's table."""
+    # The condition is a WHERE clause from pg_extension; pg_dump too takes it as it stands.
+    condition = sql.SQL(table.condition or "")
+    return sql.SQL("ONLY {} {}").format(table.identifier, condition)
+
+
+def _copy(table: Table) -> sql.Composed:
+    """COPY of all columns that are stored and not derived, in order of their names.
+
+    Names order the columns because their positions may differ after a restore (inheritance).
+    """
+    columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+    if table.condition:
+        return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, _rows(table))
+    if not table.columns:
+        return sql.SQL("COPY (SELECT FROM {}) TO STDOUT").format(_rows(table))
+    return sql.SQL("COPY {} ({}) TO STDOUT").format(table.identifier, columns)

@@ -1,0 +1,297 @@
+"""One instant of one database: all tables locked first, then the snapshot, then the dump of it.
+
+The order is the point. ``LOCK TABLE`` takes no snapshot, so in a REPEATABLE READ transaction the
+snapshot comes after the locks; the other way round, a TRUNCATE or a rewriting ALTER in between
+makes a table look empty to dump and fingerprint alike (PostgreSQL: "MVCC caveats").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from psycopg import sql
+
+from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.dump import ToolStream, running_tool
+from guardian.adapters.postgres.fingerprinter import Fingerprinter
+from guardian.adapters.postgres.tables import Table, list_tables
+from guardian.adapters.postgres.tools import Installation
+from guardian.errors import GuardianError, LockedError, PermissionDeniedError
+from guardian.model import DatabaseFacts, Fingerprint, ProofLevel
+
+_LOCK_BATCH = 500
+_SETTLE_ATTEMPTS = 20
+"""How often the table list may change under us before we give up on finding a quiet instant."""
+
+_PINNED = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "search_path": "",
+    "row_security": "off",
+    "default_transaction_deferrable": "off",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+"""Database- and role-level settings may change any of these, and with them the text of equal rows.
+
+``row_security = off`` makes a query that a policy would filter fail instead of hiding rows.
+"""
+
+
+class LockedSnapshot:
+    """Implements the Snapshot port on one connection that holds locks and snapshot."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        connection: psycopg.Connection,
+        tool: Installation,
+        *,
+        exported: str,
+        taken_at: datetime,
+        facts: DatabaseFacts,
+        tables: Sequence[Table],
+        fingerprinter: Fingerprinter,
+        lock_timeout: timedelta,
+        left_out: Sequence[str],
+    ) -> None:
+        self.facts = facts
+        self.taken_at = taken_at
+        self.dump_version = tool.version
+        self.estimated_bytes = sum(table.bytes for table in tables)
+        self._connector = connector
+        self._connection = connection
+        self._tool = tool
+        self._exported = exported
+        self._fingerprinter = fingerprinter
+        self._lock_timeout = lock_timeout
+        self._left_out = left_out
+
+    @contextmanager
+    def open_dump(self) -> Iterator[ToolStream]:
+        """Start pg_dump in this snapshot, uncompressed, in custom format.
+
+        We hold every table's lock already, so it can only wait behind DDL that has queued up
+        behind us; then nobody would ever move, hence the lock timeout.
+        """
+        command = [
+            str(self._tool.bindir / "pg_dump"),
+            "--format=custom",
+            "--compress=0",
+            "--no-password",
+            f"--snapshot={self._exported}",
+            f"--lock-wait-timeout={int(self._lock_timeout.total_seconds() * 1000)}",
+            *(f"--exclude-table-data={pattern}" for pattern in self._left_out),
+        ]
+        database = self._connection.info.dbname
+        with (
+            self._connector.tool_access(database, "dump") as access,
+            running_tool(command, access, self._connector.scrub) as stream,
+        ):
+            yield stream
+
+    def fingerprint(self, level: ProofLevel, advance: Callable[[int], None]) -> Fingerprint:
+        """Read every table on the connection that holds its lock: it never waits for one."""
+        try:
+            return self._fingerprinter.take(level, advance)
+        except psycopg.Error as error:
+            raise self._connector.translate(error, self._connection.info.dbname) from error
+
+    def with_final_positions(self, fingerprint: Fingerprint) -> Fingerprint:
+        """Sequence positions after the dump; sequences are not bound to the snapshot."""
+        try:
+            return self._fingerprinter.complete(fingerprint)
+        except psycopg.Error as error:
+            raise self._connector.translate(error, self._connection.info.dbname) from error
+
+    def cancel(self) -> None:
+        """Cancel the running statement; harmless when there is none."""
+        self._fingerprinter.cancel()
+
+
+@contextmanager
+def locked_snapshot(
+    connector: Connector,
+    database: str,
+    tool: Installation,
+    *,
+    facts: DatabaseFacts,
+    lock_timeout: timedelta,
+    left_out: Sequence[str] = (),
+    content_limit: timedelta | None = None,
+    with_inventory: bool = True,
+) -> Iterator[LockedSnapshot]:
+    """Lock all tables of ``database``, export a snapshot, and hold both until the block is left.
+
+    Raises:
+        PermissionDeniedError: tables that the role may not read, named, with the GRANT.
+        LockedError: DDL held a lock for longer than ``lock_timeout``, or never let the table list
+            come to rest.
+        ConnectionFailedError: the server refused us or went away.
+    """
+    connection = connector.connect(database, "backup")
+    try:
+        with _translated(connector, database):
+            _settle_session(connection, facts, lock_timeout)
+            exported, taken_at, tables, fingerprinter = _settle_tables(
+                connector, connection, left_out, content_limit, with_inventory=with_inventory
+            )
+        yield LockedSnapshot(
+            connector,
+            connection,
+            tool,
+            exported=exported,
+            taken_at=taken_at,
+            facts=facts,
+            tables=tables,
+            fingerprinter=fingerprinter,
+            lock_timeout=lock_timeout,
+            left_out=left_out,
+        )
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _translated(connector: Connector, database: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise connector.translate(error, database) from error
+
+
+def _settle_session(
+    connection: psycopg.Connection, facts: DatabaseFacts, lock_timeout: timedelta
+) -> None:
+    """Begin the transaction and pin what decides how rows look. None of this takes a snapshot."""
+    connection.execute("SET statement_timeout = 0")
+    if facts.server_version_num >= 170000:
+        connection.execute("SET transaction_timeout = 0")
+    for name, value in _PINNED.items():
+        connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    encoding = "SQL_ASCII" if facts.encoding == "SQL_ASCII" else "UTF8"
+    connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(encoding)))
+    milliseconds = max(1, int(lock_timeout.total_seconds() * 1000))
+    connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(milliseconds)))
+
+
+def _settle_tables(
+    connector: Connector,
+    connection: psycopg.Connection,
+    left_out: Sequence[str],
+    content_limit: timedelta | None,
+    *,
+    with_inventory: bool,
+) -> tuple[str, datetime, list[Table], Fingerprinter]:
+    """Lock, snapshot, look again; start over while tables come, go or are rewritten meanwhile."""
+    database = connection.info.dbname
+    tables = list_tables(connection)
+    for _ in range(_SETTLE_ATTEMPTS):
+        _require_readable(connector, connection, tables)
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            _lock(connection, tables)
+            row = connection.execute(
+                "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.clock_timestamp()"
+            ).fetchone()
+            assert row is not None
+            exported, taken_at = row
+            seen = list_tables(connection)
+            fingerprinter = Fingerprinter(
+                connection, connector, seen, left_out=left_out, content_limit=content_limit
+            )
+            settled = _same(tables, seen)
+            if settled and with_inventory:
+                settled = fingerprinter.take_inventory()
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            connection.execute("ROLLBACK")
+            tables = list_tables(connection)
+            continue
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            connection.execute("ROLLBACK")
+            raise _locked(connector, connection, tables) from error
+        if settled:
+            return exported, taken_at.astimezone(UTC), seen, fingerprinter
+        connection.execute("ROLLBACK")
+        tables = list_tables(connection)
+    raise LockedError(
+        f"database {database!r} on server {connector.server}: its tables are created, dropped or "
+        f"rewritten faster than a snapshot can be taken ({_SETTLE_ATTEMPTS} tries)",
+        mend="back up when less DDL is running",
+    )
+
+
+def _lock(connection: psycopg.Connection, tables: Sequence[Table]) -> None:
+    for start in range(0, len(tables), _LOCK_BATCH):
+        names = [
+            sql.SQL("ONLY ") + table.identifier for table in tables[start : start + _LOCK_BATCH]
+        ]
+        connection.execute(
+            sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(names))
+        )
+
+
+def _same(locked: Sequence[Table], seen: Sequence[Table]) -> bool:
+    """Whether we locked just what the snapshot shows, and no file was swapped before the lock."""
+    return [(table.oid, table.schema, table.name) for table in locked] == [
+        (table.oid, table.schema, table.name) for table in seen
+    ] and not any(table.rewritten for table in seen)
+
+
+def _require_readable(
+    connector: Connector, connection: psycopg.Connection, tables: Sequence[Table]
+) -> None:
+    unreadable = [table for table in tables if not table.readable]
+    if not unreadable:
+        return
+    first = unreadable[0]
+    shown = ", ".join(table.display for table in unreadable[:5])
+    more = f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+    row = connection.execute("SELECT pg_catalog.quote_ident(current_user)").fetchone()
+    assert row is not None
+    role = row[0]
+    raise PermissionDeniedError(
+        f"database {connection.info.dbname!r} on server {connector.server}: role {role} may not "
+        f"read {shown}{more}",
+        mend=f"GRANT pg_read_all_data TO {role}; or GRANT USAGE ON SCHEMA "
+        f"{first.schema_display} TO {role}; GRANT SELECT ON {first.display} TO {role};",
+    )
+
+
+_HOLDERS = """
+SELECT l.relation::bigint AS oid, l.pid, l.granted, a.usename, a.application_name, a.state,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
+  FROM pg_catalog.pg_locks l
+  LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+ WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+   AND l.pid IS DISTINCT FROM pg_backend_pid()
+ ORDER BY l.granted DESC, a.xact_start
+"""
+
+
+def _locked(
+    connector: Connector, connection: psycopg.Connection, tables: Sequence[Table]
+) -> GuardianError:
+    """Name the table, and who holds it; without the query text, which may hold data."""
+    names = {table.oid: table.display for table in tables}
+    thing = f"database {connection.info.dbname!r} on server {connector.server}"
+    for oid, pid, _, user, application, state, seconds in connection.execute(_HOLDERS):
+        if oid in names:
+            who = f"pid {pid} ({user or '?'}, {application or 'no application name'}, {state})"
+            return LockedError(
+                f"{thing}: table {names[oid]} is locked by {who} for {seconds or 0:.0f}s",
+                mend="wait until its DDL has ended, or end it",
+            )
+    return LockedError(
+        f"{thing}: a table's lock could not be had in time",
+        mend="back up when no DDL is running, or raise backup.lock_timeout",
+    )

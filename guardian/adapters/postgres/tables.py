@@ -1,0 +1,60 @@
+"""The tables whose rows a backup holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from guardian.adapters.postgres.queries import query
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One row of tables.sql. ``bytes`` is its size on disk, indexes left out."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    unlogged: bool
+    snapshot_filenode: int
+    current_filenode: int | None
+    readable: bool
+    bytes: int
+    condition: str | None
+    columns: list[str]
+
+    @property
+    def identifier(self) -> sql.Composable:
+        """The quoted, qualified name."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def display(self) -> str:
+        """The quoted, qualified name as text, on one line."""
+        return f"{self.schema_display}.{_quote(self.name)}"
+
+    @property
+    def schema_display(self) -> str:
+        """The quoted schema as text."""
+        return _quote(self.schema)
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether its file was swapped (TRUNCATE, rewriting ALTER) since the snapshot."""
+        return self.kind == "r" and self.current_filenode != self.snapshot_filenode
+
+
+def list_tables(connection: psycopg.Connection) -> list[Table]:
+    """The tables that a dump made now, or in this transaction's snapshot, reads the rows of."""
+    with connection.cursor(row_factory=class_row(Table)) as cursor:
+        return cursor.execute(query("tables")).fetchall()
+
+
+def _quote(name: str) -> str:
+    if name.isidentifier() and name.islower() and name.isascii():
+        return name
+    return '"' + name.replace('"', '""') + '"'
