@@ -7,6 +7,7 @@ docstring says when it is raised.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 
 
@@ -75,6 +76,15 @@ class ConfigError(GuardianError):
     exit_code = ExitCode.USAGE
 
 
+class InvalidConfigError(ConfigError):
+    """The configuration file holds mistakes. ``problems`` tells all of them, one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(problems[0] + more)
+        self.problems = tuple(" ".join(problem.split()) for problem in problems)
+
+
 class UsageError(GuardianError):
     """The command's words are off: an unknown server, an id that does not exist, a bad flag."""
 
@@ -137,6 +147,10 @@ class StoreExistsError(StoreError):
     """An exclusive write found its name taken. Nothing was overwritten."""
 
 
+class StoreLockedError(StoreError):
+    """An object is under object lock and cannot be deleted yet. The message says until when."""
+
+
 class DiskFullError(StoreError):
     """A local store, or a scratch folder, has no room left."""
 
@@ -173,6 +187,10 @@ class ManifestError(GuardianError):
 
 class UnrestorableError(GuardianError):
     """A backup could not be restored: a part is damaged, or pg_restore reported errors."""
+
+
+class ScratchError(GuardianError):
+    """A throw-away PostgreSQL server could not be made, started or reached on this host."""
 
 
 class InconclusiveError(GuardianError):
