@@ -1,0 +1,253 @@
+"""Run PostgreSQL's server programs as somebody other than root.
+
+``postgres`` and ``initdb`` refuse to run as root. Where guardian is root, they run as the user
+``postgres`` if there is one, else ``nobody``; where it is not, they run as whoever we are. The
+programs may lie where that user cannot go (a virtual environment under ``/root``): then they are
+copied once to a place that only root can write and everyone can read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from guardian.errors import ScratchError
+
+logger = logging.getLogger(__name__)
+
+CACHE = Path("/var/cache/guardian")
+"""Where root keeps readable copies of programs; systemd's ``$CACHE_DIRECTORY`` comes before it."""
+
+_CANDIDATES = ("postgres", "nobody")
+_PROBE_TIMEOUT_SECONDS = 30.0
+
+
+class _Identity(TypedDict, total=False):
+    """Arguments of :class:`subprocess.Popen` that change who a child is."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Who server programs run as. ``steps_down`` is false where that is simply us."""
+
+    name: str
+    uid: int
+    gid: int
+    steps_down: bool
+
+    @property
+    def identity(self) -> _Identity:
+        """What to pass to subprocess: empty where nothing changes."""
+        if not self.steps_down:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def own(self, path: Path) -> None:
+        """Give a file or folder that we made to this user. Never follows a symbolic link."""
+        if self.steps_down:
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+    def run(self, argv: Sequence[str | Path], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end and keep what it says.
+
+        Raises:
+            ScratchError: it could not be started, or took longer than ``timeout`` seconds.
+        """
+        try:
+            return subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+                cwd="/",
+                env=plain_environment(),
+                umask=0o077,
+                start_new_session=True,  # Ctrl-C is for us: we end what we started
+                **self.identity,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ScratchError(f"{argv[0]} did not end within {timeout:g} s") from error
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ScratchError(
+                f"{argv[0]} cannot be run as user {self.name}: {error}",
+                mend="run guardian as a user other than root, or let it change user (CAP_SETUID)",
+            ) from error
+
+
+def choose_runner(
+    uid: int | None = None, known: Mapping[str, tuple[int, int]] | None = None
+) -> Runner:
+    """Who server programs run as on this host.
+
+    Args:
+        uid: ours; default the effective one.
+        known: user names and their (uid, gid), instead of the system's.
+
+    Raises:
+        ScratchError: we are root, and there is neither ``postgres`` nor ``nobody``.
+    """
+    ours = os.geteuid() if uid is None else uid
+    if ours != 0:
+        return Runner(_name_of(ours), ours, os.getegid(), steps_down=False)
+    for name in _CANDIDATES:
+        entry = _look_up(name) if known is None else known.get(name)
+        if entry is not None and entry[0] != 0:
+            return Runner(name, *entry, steps_down=True)
+    raise ScratchError(
+        "PostgreSQL refuses to run as root, and there is neither a user postgres nor a nobody",
+        mend="useradd --system postgres",
+    )
+
+
+def plain_environment() -> dict[str, str]:
+    """An environment for server programs: nothing of ours but the search paths, messages in C.
+
+    Ours may hold passwords (``PGPASSWORD``, cloud keys), and other ``PG*`` variables would change
+    what the programs do.
+    """
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+        if name in os.environ
+    }
+    return {"PATH": os.defpath, **kept, "LC_ALL": "C"}
+
+
+def reachable_bindir(bindir: Path, runner: Runner, *, cache: Path | None = None) -> Path:
+    """A folder with the same programs that ``runner`` can run: ``bindir`` itself where it can.
+
+    Args:
+        bindir: holds ``postgres``; its parent must hold ``lib`` and ``share`` if a copy is needed.
+        runner: who runs them.
+        cache: where to put the copy; default ``$CACHE_DIRECTORY``, else ``/var/cache/guardian``.
+
+    Raises:
+        ScratchError: the programs do not run, and a copy is impossible or does not help.
+    """
+    first = _probe(bindir, runner)
+    if first is None:
+        return bindir
+    prefix = bindir.parent
+    if not runner.steps_down or not all((prefix / part).is_dir() for part in ("lib", "share")):
+        raise ScratchError(
+            f"PostgreSQL's programs in {bindir} cannot be run as user {runner.name}: {first}",
+            mend=f"make the folders above readable for everyone (chmod o+rx), or install "
+            f"PostgreSQL's packages; needed by user {runner.name}",
+        )
+    copy = _copied(prefix, _default_cache() if cache is None else cache) / bindir.name
+    if (second := _probe(copy, runner)) is not None:
+        raise ScratchError(
+            f"a copy of PostgreSQL's programs in {copy} cannot be run as user {runner.name}: "
+            f"{second}",
+            mend="is the file system mounted noexec? set CACHE_DIRECTORY to another folder",
+        )
+    return copy
+
+
+def can_enter(path: Path, runner: Runner) -> bool:
+    """Whether ``runner`` may go through this folder and every one above it."""
+    return runner.run(["test", "-x", path], _PROBE_TIMEOUT_SECONDS).returncode == 0
+
+
+def _probe(bindir: Path, runner: Runner) -> str | None:
+    """Why ``runner`` cannot run the programs there, None when it can."""
+    try:
+        done = runner.run([bindir / "postgres", "--version"], _PROBE_TIMEOUT_SECONDS)
+    except ScratchError as error:
+        return str(error.__cause__ or error)
+    return None if done.returncode == 0 else " ".join(done.stderr.split())[:300]
+
+
+def _default_cache() -> Path:
+    given = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
+    return Path(given) if given else CACHE
+
+
+def _copied(prefix: Path, cache: Path) -> Path:
+    """A copy of the installation under ``cache``, made once for each state of the original.
+
+    It is made under another name and renamed when whole, so that a copy that is there is complete.
+    Only root can write there: programs that a less privileged user could replace would be run by
+    the next drill.
+    """
+    state = (prefix / "bin" / "postgres").stat()
+    key = f"{prefix.resolve()}\0{state.st_mtime_ns}\0{state.st_size}".encode()
+    try:
+        cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _require_roots_own(cache)
+        target = cache / f"postgresql-{hashlib.sha256(key).hexdigest()[:16]}"
+        if not target.exists():
+            _copy(prefix, target)
+        _require_roots_own(target)
+    except OSError as error:
+        raise ScratchError(
+            f"PostgreSQL's programs in {prefix} could not be copied to {cache}: {error}",
+            mend="set CACHE_DIRECTORY to a folder of root's with 100 MB of room",
+        ) from error
+    return target
+
+
+def _copy(prefix: Path, target: Path) -> None:
+    logger.info("copying PostgreSQL's programs from %s to %s, once", prefix, target)
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
+    try:
+        for part in ("bin", "lib", "share"):
+            shutil.copytree(
+                prefix / part,
+                unfinished / part,
+                symlinks=True,
+                ignore=shutil.ignore_patterns("*.a", "__pycache__"),
+            )
+        for path in (unfinished, *unfinished.rglob("*")):
+            if not path.is_symlink():
+                mode = stat.S_IMODE(path.stat().st_mode)
+                runs = path.is_dir() or mode & 0o100
+                path.chmod(0o755 if runs else 0o644)
+        try:
+            unfinished.rename(target)
+        except OSError:
+            if not target.exists():  # else another process was faster with the same copy
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _require_roots_own(folder: Path) -> None:
+    """Raise unless it is a real folder that nobody but us (root) can write to."""
+    state = folder.lstat()
+    if not stat.S_ISDIR(state.st_mode):
+        raise NotADirectoryError(f"{folder} is not a folder")
+    if state.st_uid != os.geteuid() or state.st_mode & 0o022:
+        raise PermissionError(f"{folder} can be written to by others than root")
+
+
+def _look_up(name: str) -> tuple[int, int] | None:
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # usual in containers that run under a bare number
+        return str(uid)
