@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import IO, TypedDict
 
 from guardian.errors import ScratchError
 
@@ -85,10 +85,45 @@ class Runner:
         except subprocess.TimeoutExpired as error:
             raise ScratchError(f"{argv[0]} did not end within {timeout:g} s") from error
         except (OSError, subprocess.SubprocessError) as error:
-            raise ScratchError(
-                f"{argv[0]} cannot be run as user {self.name}: {error}",
-                mend="run guardian as a user other than root, or let it change user (CAP_SETUID)",
-            ) from error
+            raise self._cannot_run(argv[0], error) from error
+
+    def popen(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        stdin: int = subprocess.DEVNULL,
+        output: IO[bytes] | int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
+        """Start a program; ``output`` takes both what it prints and its errors.
+
+        Raises:
+            ScratchError: it could not be started.
+        """
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=stdin,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=plain_environment(),
+                umask=0o077,
+                start_new_session=True,
+                **self.identity,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise self._cannot_run(argv[0], error) from error
+
+    def can_enter(self, folder: Path) -> bool:
+        """Whether this user may go into a folder, and through every one above it."""
+        return self.run(["test", "-x", folder], _PROBE_TIMEOUT_SECONDS).returncode == 0
+
+    def _cannot_run(self, program: str | Path, error: Exception) -> ScratchError:
+        mend = "let guardian change user (CAP_SETUID, CAP_SETGID), or run it as an ordinary user"
+        return ScratchError(
+            f"{program} cannot be run as user {self.name}: {error}",
+            mend=mend if isinstance(error, PermissionError) and self.steps_down else None,
+        )
 
 
 def choose_runner(
@@ -159,11 +194,6 @@ def reachable_bindir(bindir: Path, runner: Runner, *, cache: Path | None = None)
             mend="is the file system mounted noexec? set CACHE_DIRECTORY to another folder",
         )
     return copy
-
-
-def can_enter(path: Path, runner: Runner) -> bool:
-    """Whether ``runner`` may go through this folder and every one above it."""
-    return runner.run(["test", "-x", path], _PROBE_TIMEOUT_SECONDS).returncode == 0
 
 
 def _probe(bindir: Path, runner: Runner) -> str | None:
