@@ -132,7 +132,8 @@ def sweep_strays(parent: Path | None = None) -> tuple[Path, ...]:
     logged and left for the next time.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
-    return tuple(path for path in sorted(parent.glob(f"{PREFIX}*")) if _sweep(path.resolve()))
+    # Resolve the parent only: a link that bears our name must not lead us elsewhere.
+    return tuple(path for path in sorted(parent.resolve().glob(f"{PREFIX}*")) if _sweep(path))
 
 
 def _sweep(path: Path) -> bool:

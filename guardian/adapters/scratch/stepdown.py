@@ -191,18 +191,21 @@ def reachable_bindir(bindir: Path, runner: Runner, *, cache: Path | None = None)
         raise ScratchError(
             f"a copy of PostgreSQL's programs in {copy} cannot be run as user {runner.name}: "
             f"{second}",
-            mend="is the file system mounted noexec? set CACHE_DIRECTORY to another folder",
+            mend="set CACHE_DIRECTORY to a folder that everyone may read and run programs from",
         )
     return copy
 
 
 def _probe(bindir: Path, runner: Runner) -> str | None:
     """Why ``runner`` cannot run the programs there, None when it can."""
-    try:
-        done = runner.run([bindir / "postgres", "--version"], _PROBE_TIMEOUT_SECONDS)
-    except ScratchError as error:
-        return str(error.__cause__ or error)
-    return None if done.returncode == 0 else " ".join(done.stderr.split())[:300]
+    for program in ("postgres", "initdb"):  # initdb needs libpq besides
+        try:
+            done = runner.run([bindir / program, "--version"], _PROBE_TIMEOUT_SECONDS)
+        except ScratchError as error:
+            return str(error.__cause__ or error)
+        if done.returncode != 0:
+            return " ".join(done.stderr.split())[:300]
+    return None
 
 
 def _default_cache() -> Path:
@@ -213,6 +216,9 @@ def _default_cache() -> Path:
 def _copied(prefix: Path, cache: Path) -> Path:
     """A copy of the installation under ``cache``, made once for each state of the original.
 
+    A wheel keeps libraries beside its package, in a folder that its programs find by a relative
+    path: so the copy has the same folders, two floors up.
+
     It is made under another name and renamed when whole, so that a copy that is there is complete.
     Only root can write there: programs that a less privileged user could replace would be run by
     the next drill.
@@ -220,7 +226,9 @@ def _copied(prefix: Path, cache: Path) -> Path:
     state = (prefix / "bin" / "postgres").stat()
     key = f"{prefix.resolve()}\0{state.st_mtime_ns}\0{state.st_size}".encode()
     try:
-        cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not cache.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            cache.chmod(0o755)  # whatever our umask
         _require_roots_own(cache)
         target = cache / f"postgresql-{hashlib.sha256(key).hexdigest()[:16]}"
         if not target.exists():
@@ -231,19 +239,23 @@ def _copied(prefix: Path, cache: Path) -> Path:
             f"PostgreSQL's programs in {prefix} could not be copied to {cache}: {error}",
             mend="set CACHE_DIRECTORY to a folder of root's with 100 MB of room",
         ) from error
-    return target
+    return target / prefix.parent.name / prefix.name
 
 
 def _copy(prefix: Path, target: Path) -> None:
     logger.info("copying PostgreSQL's programs from %s to %s, once", prefix, target)
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
     try:
-        for part in ("bin", "lib", "share"):
+        package = prefix.parent
+        parts = [prefix / part for part in ("bin", "lib", "share")]
+        if (libraries := package.with_name(f"{package.name}.libs")).is_dir():
+            parts.append(libraries)
+        for part in parts:
             shutil.copytree(
-                prefix / part,
-                unfinished / part,
+                part,
+                unfinished / part.relative_to(package.parent),
                 symlinks=True,
-                ignore=shutil.ignore_patterns("*.a", "__pycache__"),
+                ignore=shutil.ignore_patterns("*.a"),
             )
         for path in (unfinished, *unfinished.rglob("*")):
             if not path.is_symlink():
