@@ -1,0 +1,42 @@
+# Every target brings what it needs: a virtual environment in .venv, and on Debian, as root, the
+# system's packages too. Nothing must be activated. `make -C /path/to/guardian demo` works as well.
+
+PREPARE := bash .ci/prepare
+PYTHON_BIN := .venv/bin/python
+# More words for pytest: make test ARGS="tests/unit -x"
+ARGS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo:  ## The whole tour on a PostgreSQL of its own, with nothing to configure
+	@$(PREPARE) packages demo
+	@$(PREPARE) venv demo
+	@.venv/bin/guardian demo --once
+
+test:  ## All tests, against real PostgreSQL 15, 16 and 18, gpg and S3, with coverage
+	@$(PREPARE) packages test
+	@$(PREPARE) venv dev
+	$(PYTHON_BIN) -m pytest -n 2 --cov --cov-report=term $(ARGS)
+
+check:  ## Lint, formatting, types, the floors of the house, and the length of files
+	@$(PREPARE) venv dev
+	$(PYTHON_BIN) -m ruff check .
+	$(PYTHON_BIN) -m ruff format --check .
+	$(PYTHON_BIN) -m mypy
+	.venv/bin/lint-imports
+	@find guardian -name '*.py' -exec awk 'FNR == 451 { print FILENAME ": more than 450 lines, \
+	split it"; bad = 1 } END { exit bad }' {} +
+
+format:  ## Put the code into its form
+	@$(PREPARE) venv dev
+	$(PYTHON_BIN) -m ruff check --fix-only .
+	$(PYTHON_BIN) -m ruff format .
+
+clean:  ## Remove all that these targets have made
+	rm -rf .venv .demo build dist htmlcov .coverage .coverage.* *.egg-info \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find guardian tests -name __pycache__ -prune -exec rm -rf {} +
