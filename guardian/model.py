@@ -277,6 +277,63 @@ class BackupRecord:
     error: str | None = None
 
 
+class ProofResult(StrEnum):
+    """What a drill found. The values are fixed by the contract (``verify``'s ``result``)."""
+
+    PROVEN = "proven"
+    MISMATCH = "mismatch"
+    UNRESTORABLE = "unrestorable"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One object that a restored database holds otherwise than the source did. No row data."""
+
+    object: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutcome:
+    """One of the user's checks on a restored database; ``found`` is what its query gave."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProofRecord:
+    """One drill: which backup, from which store, and what came of it.
+
+    ``at`` is when it ended, ``seconds`` how long all of it took. ``reason`` is one line for every
+    result but ``proven``.
+    """
+
+    backup: BackupId
+    store: str
+    result: ProofResult
+    at: datetime
+    tables: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    fetch_seconds: float = 0.0
+    restore_seconds: float = 0.0
+    compare_seconds: float = 0.0
+    differences: tuple[Difference, ...] = ()
+    checks: tuple[CheckOutcome, ...] = ()
+    reason: str | None = None
+
+    @property
+    def proven(self) -> bool | None:
+        """Whether the backup is good; None when the drill could not tell."""
+        if self.result is ProofResult.INCONCLUSIVE:
+            return None
+        return self.result is ProofResult.PROVEN
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """Who holds a lease: enough to name it to a person, and to see that it is dead.

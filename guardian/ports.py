@@ -26,6 +26,7 @@ from guardian.model import (
     Lease,
     Manifest,
     ProofLevel,
+    ProofRecord,
     RunStatus,
     StoredObject,
     StoreOutcome,
@@ -244,10 +245,16 @@ class Catalog(Protocol):
     """Guardian's own memory. All methods raise CatalogError when it cannot be read or written."""
 
     def begin_backup(self, backup: BackupId, ref: DatabaseRef, at: datetime, lease: Lease) -> None:
-        """Note a try that begins now, owned by the holder of ``lease``."""
+        """Note a try that begins now, owned by the holder of ``lease``.
+
+        Raises CatalogError when the id is taken.
+        """
 
     def commit_backup(self, manifest: Manifest, outcomes: Sequence[StoreOutcome]) -> None:
-        """The try succeeded: a manifest lies in at least one store."""
+        """The try succeeded: a manifest lies in at least one store.
+
+        Also of a try that was marked interrupted meanwhile, or is unknown: the stores are right.
+        """
 
     def fail_backup(
         self,
@@ -258,10 +265,17 @@ class Catalog(Protocol):
         message: str,
         outcomes: Sequence[StoreOutcome] = (),
     ) -> None:
-        """The try failed or was interrupted."""
+        """The try failed or was interrupted. One that was committed stays so.
+
+        Raises NotFoundError when it is unknown.
+        """
 
     def recover_runs(self, at: datetime, ref: DatabaseRef | None = None) -> Sequence[BackupRecord]:
-        """Mark tries whose lease is gone or dead as interrupted; return those."""
+        """Mark tries whose lease is gone or dead as interrupted; return those.
+
+        Never one that is alive: its lease is held, and neither lapsed nor is its process dead.
+        A lease that lapsed is removed with it, so that its holder hears of it at the next renewal.
+        """
 
     def backups(
         self, server: str | None = None, database: str | None = None, limit: int | None = None
@@ -289,13 +303,31 @@ class Catalog(Protocol):
         """Finished tries that failed since the last that succeeded (interruptions left out)."""
 
     def pin(self, backup: BackupId, at: datetime, by: str, reason: str | None = None) -> None:
-        """Keep this backup whatever retention says."""
+        """Keep this backup whatever retention says. Raises NotFoundError when it is unknown."""
 
     def unpin(self, backup: BackupId) -> None:
         """Let retention decide again."""
 
+    def import_manifest(
+        self, manifest: Manifest, store: str, locked_until: datetime | None = None
+    ) -> None:
+        """Take in what a store holds: this backup lies there, whole.
+
+        Makes the record where it is missing (``catalog rebuild``), and a success of a try that was
+        given up: its manifest is there. Fine when all of it is known already.
+        """
+
+    def record_proof(self, proof: ProofRecord) -> None:
+        """Note a drill; the latest conclusive one decides ``BackupRecord.proven``.
+
+        Raises NotFoundError when the backup is unknown.
+        """
+
+    def proofs(self, backup: BackupId) -> Sequence[ProofRecord]:
+        """The drills of one backup, the latest first."""
+
     def record_event(self, event: Event) -> None:
-        """Append to the log of what happened."""
+        """Append to the log of what happened. ``server`` is filled in from ``ref``."""
 
     def events(self, limit: int = 100, kind: str | None = None) -> Sequence[Event]:
         """The newest events first."""
