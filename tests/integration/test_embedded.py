@@ -11,13 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from support.identity import in_a_child
 from support.postgres import installation
 
 from guardian.adapters.postgres.tools import Installation
@@ -371,32 +370,6 @@ def test_programs_that_are_not_in_one_place_are_not_copied(cache, room):
 
 
 # --- not as root ----------------------------------------------------------------------------------
-
-
-def in_a_child(user: str, action: Callable[[], None]) -> None:
-    """Run ``action`` as another user, in a fork: the interpreter itself may be root's alone."""
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads of the test runner
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            entry = pwd.getpwnam(user)
-            os.setgroups([])
-            os.setgid(entry.pw_gid)
-            os.setuid(entry.pw_uid)
-            action()
-            status = 0
-        except BaseException:  # noqa: BLE001 - it is told to the parent, who fails
-            os.write(writing, traceback.format_exc().encode()[-4000:])
-        finally:
-            os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, said
 
 
 @pytest.mark.needs_root

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.identity import in_a_child
 
 from guardian.adapters.postgres.tools import choose_client, find_installations
 from guardian.errors import VersionMismatchError
@@ -102,6 +103,17 @@ def test_a_version_is_asked_once_until_the_file_changes(tmp_path):
     fake(bindir, "17.10")  # an upgrade in place
     (one,) = find_installations([bindir])
     assert one.version == "17.10"
+
+
+@pytest.mark.needs_root
+def test_a_folder_on_the_path_that_is_closed_to_us_is_passed_over(monkeypatch, tmp_path):
+    fake(tmp_path / "closed", "17.2").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}/closed:/usr/bin")
+
+    def look() -> None:
+        assert 15 in {one.major for one in find_installations()}
+
+    in_a_child("nobody", look)
 
 
 def test_a_loop_of_links_is_no_installation(tmp_path):

@@ -220,7 +220,8 @@ def _on_path(folders: Iterable[str]) -> Iterator[Path]:
 
 
 def _is_program(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)
+    # In this order: is_file raises where a folder of $PATH is closed to us, access does not.
+    return os.access(path, os.X_OK) and path.is_file()
 
 
 def _examine(bindir: Path) -> Installation | None:
