@@ -256,7 +256,6 @@ def test_too_little_room_is_said_before_anything_is_made(newest, room):
 def test_any_folder_will_do(newest, room, name):
     folder = room / name
     folder.mkdir()
-    before = set(Path("/tmp").glob("guardian-s-*"))
     with EmbeddedServer(newest.bindir, directory=folder) as server:
         assert server.data_dir.is_relative_to(folder)
         assert ask(server, "SELECT 1") == 1
@@ -264,7 +263,6 @@ def test_any_folder_will_do(newest, room, name):
 
     assert list(folder.iterdir()) == []
     assert not socket_dir.exists()
-    assert set(Path("/tmp").glob("guardian-s-*")) <= before
 
 
 @pytest.mark.needs_root
