@@ -65,6 +65,10 @@ class GuardianError(Exception):
         if transient is not None:
             self.transient = transient
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let an error cross from one process to another."""
+        return type(self), (self.message,), self.__dict__
+
     def __str__(self) -> str:
         """Return the one line: thing, cause and, behind a semicolon, the mend."""
         return f"{self.message}; {self.mend}" if self.mend else self.message

@@ -5,7 +5,9 @@ Written beside every backup with its real names, for the night on which guardian
 
 from __future__ import annotations
 
+import hashlib
 import shlex
+from dataclasses import replace
 
 from guardian.model import EncryptionKind, GlobalsLevel, Manifest, Part, PartKind
 
@@ -125,6 +127,18 @@ def restore_notes(manifest: Manifest, data_parts: tuple[Part, ...]) -> str:
             _FINGERPRINT.format(decrypt=decrypt, fingerprint=by_kind[PartKind.FINGERPRINT])
         )
     return "".join(sections)
+
+
+def notes_part(manifest: Manifest, name: str, notes: bytes) -> Manifest:
+    """The manifest with RESTORE.txt among its parts."""
+    part = Part(
+        name=name,
+        kind=PartKind.NOTES,
+        stored_bytes=len(notes),
+        plain_bytes=len(notes),
+        sha256=hashlib.sha256(notes).hexdigest(),
+    )
+    return replace(manifest, parts=(*manifest.parts, part))
 
 
 def _secret(manifest: Manifest) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import os
 import re
 import signal
 import subprocess
+import termios
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +28,9 @@ from guardian.errors import (
 
 _PIPE_BYTES = 1 << 20
 _STDERR_BYTES = 64 * 1024
+_GATHER_BYTES = 256 * 1024
+_GATHER_STEPS = 16
+_GATHER_STEP_SECONDS = 0.0005
 
 _PERMISSION = re.compile(r"permission denied for (\w[\w ]*?) (\S.*?)(?:$| DETAIL)", re.MULTILINE)
 _ROW_SECURITY = re.compile(r"affected by row-level security policy for table (\S+)")
@@ -59,7 +65,21 @@ class ToolStream:
 
     def read(self, size: int = -1, /) -> bytes:
         """At most ``size`` bytes, at least one until the end."""
+        self._gather()
         return os.read(self._descriptor, size if size > 0 else _PIPE_BYTES)
+
+    def _gather(self) -> None:
+        """Let the pipe fill a little, or a short while pass.
+
+        pg_dump writes 4 KiB at a time; reading each at once costs both sides a switch of context
+        per write. The pipe is larger than what we wait for, so the tool never waits for us.
+        """
+        waiting = array.array("i", [0])
+        for _ in range(_GATHER_STEPS):
+            fcntl.ioctl(self._descriptor, termios.FIONREAD, waiting)
+            if waiting[0] >= _GATHER_BYTES:
+                return
+            time.sleep(_GATHER_STEP_SECONDS)
 
     def finish(self) -> None:
         """Wait for the tool's end; raise what its status and words mean."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -19,6 +18,8 @@ from psycopg import sql
 
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.queries import query
+from guardian.adapters.postgres.reader import TableReader
+from guardian.adapters.postgres.reading_process import ReadingProcess, ReadingTask
 from guardian.adapters.postgres.rows import copy_sum
 from guardian.adapters.postgres.tables import Table
 from guardian.backup.fingerprint import content_text
@@ -33,8 +34,17 @@ from guardian.model import (
 
 _BATCH = 100
 _LARGE_OBJECT_CHUNK = 1 << 20
-_BIG_TABLE_BYTES = 32 << 20
-"""From here on a table gets a savepoint, so that reading it can be given up."""
+_WORTH_A_PROCESS = 64 << 20
+"""From so many bytes of tables on they are read in a process of its own (its start takes 0.2 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSnapshot:
+    """An exported snapshot, and what another connection needs to take part in it."""
+
+    connector: Connector
+    name: str
+    encoding: str
 
 
 class _Sequence(NamedTuple):
@@ -48,21 +58,21 @@ class Fingerprinter:
 
     ``left_out`` are the pg_dump patterns whose rows are not dumped, ``content_limit`` how long the
     contents may be read before the rest is only counted, ``seed`` the one of the fingerprint to
-    compare with, or None for a new one.
+    compare with, or None for a new one. ``share`` lets big databases be read by another process.
     """
 
     def __init__(
         self,
         connection: psycopg.Connection,
-        connector: Connector,
         tables: Sequence[Table],
         *,
+        share: SharedSnapshot | None = None,
         left_out: Sequence[str] = (),
         content_limit: timedelta | None = None,
         seed: int | None = None,
     ) -> None:
         self._connection = connection
-        self._connector = connector
+        self._share = share
         self._left_out = [
             table for table in tables if matches_any(left_out, table.schema, table.name)
         ]
@@ -75,8 +85,9 @@ class Fingerprinter:
         self._settings: tuple[str, ...] = ()
         self._sequences: list[_Sequence] = []
         self._before: list[int] = []
-        self._late = threading.Event()
-        self._cancelled = False
+        self._reader = TableReader(connection, self._seed, content_limit)
+        self._process: ReadingProcess | None = None
+        self._cancelled = threading.Event()
 
     def take_inventory(self) -> bool:
         """Read objects, roles, settings and sequence positions, which must be near the snapshot.
@@ -103,13 +114,12 @@ class Fingerprinter:
         if self._objects is None and not self.take_inventory():
             raise psycopg.errors.ObjectNotInPrerequisiteState("an object was dropped meanwhile")
         assert self._objects is not None
-        with self._limited(level):
-            tables = tuple(self._read_tables(level, advance))
-        reached = ProofLevel.COUNTS if self._late.is_set() else level
+        tables, late = self._read_tables(level, advance)
+        reached = ProofLevel.COUNTS if late else level
         return Fingerprint(
             level=reached,
             seed=self._seed,
-            tables=tables,
+            tables=tuple(tables),
             objects=self._objects,
             sequences=tuple(
                 SequencePosition(sequence.schema, sequence.name, at, at, sequence.increment)
@@ -133,73 +143,36 @@ class Fingerprinter:
 
     def cancel(self) -> None:
         """Give up a running :meth:`take`, from another thread."""
-        self._cancelled = True
-        self._cancel_statement()
-
-    def _cancel_statement(self) -> None:
-        if not self._connection.closed:
-            self._connection.cancel_safe(timeout=10)
-
-    @contextmanager
-    def _limited(self, level: ProofLevel) -> Iterator[None]:
-        """Stop reading contents when their time is up."""
-        if self._content_limit is None or level is not ProofLevel.CONTENT:
-            yield
-            return
-        timer = threading.Timer(self._content_limit.total_seconds(), self._be_late)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _be_late(self) -> None:
-        self._late.set()
-        self._cancel_statement()
+        self._cancelled.set()
+        self._reader.cancel()
+        if self._process is not None:
+            self._process.cancel()
 
     def _read_tables(
         self, level: ProofLevel, advance: Callable[[int], None]
-    ) -> Iterator[TableFingerprint]:
-        uncounted: list[Table] = []
-        for table in self._tables:
-            reads_content = level is ProofLevel.CONTENT and not self._late.is_set()
-            if reads_content and (content := self._content(table)) is not None:
-                yield content
-                advance(table.bytes)
-            else:
-                uncounted.append(table)
-        for start in range(0, len(uncounted), _BATCH):
-            batch = uncounted[start : start + _BATCH]
-            yield from self._counts(batch)
-            advance(sum(table.bytes for table in batch))
+    ) -> tuple[list[TableFingerprint], bool]:
+        """The tables, and whether the content limit was reached."""
+        total = sum(table.bytes for table in self._tables)
+        if self._share is not None and level is ProofLevel.CONTENT and total > _WORTH_A_PROCESS:
+            self._process = ReadingProcess(self._task(self._share, level))
+            if not self._cancelled.is_set():
+                elsewhere = self._process.run(advance)
+                if elsewhere is not None:
+                    return elsewhere
+        tables = self._reader.read(self._tables, level, advance)
+        return tables, self._reader.late
 
-    def _content(self, table: Table) -> TableFingerprint | None:
-        """Rows and their hash, or None when the content limit was reached meanwhile."""
-        breakable = self._content_limit is not None and table.bytes > _BIG_TABLE_BYTES
-        if breakable:
-            self._connection.execute("SAVEPOINT guardian")
-        try:
-            count, total = copy_sum(self._connection, _copy(table), self._seed)
-        except psycopg.errors.QueryCanceled:
-            if not breakable or not self._late.is_set() or self._cancelled:
-                raise
-            self._connection.execute("ROLLBACK TO SAVEPOINT guardian")
-            return None
-        if breakable:
-            self._connection.execute("RELEASE SAVEPOINT guardian")
-        return TableFingerprint(table.schema, table.name, count, content_text(total))
-
-    def _counts(self, tables: Sequence[Table]) -> Iterator[TableFingerprint]:
-        union = sql.SQL(" UNION ALL ").join(
-            sql.SQL("SELECT {} AS i, count(*) FROM {}").format(sql.Literal(index), _rows(table))
-            for index, table in enumerate(tables)
+    def _task(self, share: SharedSnapshot, level: ProofLevel) -> ReadingTask:
+        return ReadingTask(
+            connector=share.connector,
+            database=self._connection.info.dbname,
+            encoding=share.encoding,
+            snapshot=share.name,
+            tables=self._tables,
+            level=level,
+            seed=self._seed,
+            content_limit=self._content_limit,
         )
-        counts: dict[int, int] = dict(
-            self._connection.execute(sql.SQL("{} ORDER BY 1").format(union)).fetchall()
-        )
-        for index, table in enumerate(tables):
-            yield TableFingerprint(table.schema, table.name, counts[index])
 
     def _positions(self) -> list[int]:
         """Values handed out so far by each sequence (see SequencePosition)."""
@@ -263,23 +236,3 @@ class Fingerprinter:
                 total += hashed
                 offset += _LARGE_OBJECT_CHUNK
         return total
-
-
-def _rows(table: Table) -> sql.Composed:
-    """The table itself without its children, and with the condition of an extension's table."""
-    # The condition is a WHERE clause from pg_extension; pg_dump too takes it as it stands.
-    condition = sql.SQL(table.condition or "")
-    return sql.SQL("ONLY {} {}").format(table.identifier, condition)
-
-
-def _copy(table: Table) -> sql.Composed:
-    """COPY of all columns that are stored and not derived, in order of their names.
-
-    Names order the columns because their positions may differ after a restore (inheritance).
-    """
-    columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
-    if table.condition:
-        return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, _rows(table))
-    if not table.columns:
-        return sql.SQL("COPY (SELECT FROM {}) TO STDOUT").format(_rows(table))
-    return sql.SQL("COPY {} ({}) TO STDOUT").format(table.identifier, columns)

@@ -12,38 +12,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import psycopg
-from psycopg import sql
 
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.dump import ToolStream, running_tool
-from guardian.adapters.postgres.fingerprinter import Fingerprinter
+from guardian.adapters.postgres.fingerprinter import Fingerprinter, SharedSnapshot
+from guardian.adapters.postgres.session import lock_tables, settle_session
 from guardian.adapters.postgres.tables import Table, list_tables
 from guardian.adapters.postgres.tools import Installation
 from guardian.errors import GuardianError, LockedError, PermissionDeniedError
 from guardian.model import DatabaseFacts, Fingerprint, ProofLevel
 
-_LOCK_BATCH = 500
 _SETTLE_ATTEMPTS = 20
 """How often the table list may change under us before we give up on finding a quiet instant."""
-
-_PINNED = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "3",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
-    "xmloption": "content",
-    "search_path": "",
-    "row_security": "off",
-    "default_transaction_deferrable": "off",
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-}
-"""Database- and role-level settings may change any of these, and with them the text of equal rows.
-
-``row_security = off`` makes a query that a policy would filter fail instead of hiding rows.
-"""
 
 
 class LockedSnapshot:
@@ -140,9 +120,14 @@ def locked_snapshot(
     connection = connector.connect(database, "backup")
     try:
         with _translated(connector, database):
-            _settle_session(connection, facts, lock_timeout)
+            settle_session(connection, facts.encoding, lock_timeout)
             exported, taken_at, tables, fingerprinter = _settle_tables(
-                connector, connection, left_out, content_limit, with_inventory=with_inventory
+                connector,
+                connection,
+                facts.encoding,
+                left_out,
+                content_limit,
+                with_inventory=with_inventory,
             )
         yield LockedSnapshot(
             connector,
@@ -168,24 +153,10 @@ def _translated(connector: Connector, database: str) -> Iterator[None]:
         raise connector.translate(error, database) from error
 
 
-def _settle_session(
-    connection: psycopg.Connection, facts: DatabaseFacts, lock_timeout: timedelta
-) -> None:
-    """Begin the transaction and pin what decides how rows look. None of this takes a snapshot."""
-    connection.execute("SET statement_timeout = 0")
-    if facts.server_version_num >= 170000:
-        connection.execute("SET transaction_timeout = 0")
-    for name, value in _PINNED.items():
-        connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
-    encoding = "SQL_ASCII" if facts.encoding == "SQL_ASCII" else "UTF8"
-    connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(encoding)))
-    milliseconds = max(1, int(lock_timeout.total_seconds() * 1000))
-    connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(milliseconds)))
-
-
 def _settle_tables(
     connector: Connector,
     connection: psycopg.Connection,
+    encoding: str,
     left_out: Sequence[str],
     content_limit: timedelta | None,
     *,
@@ -198,7 +169,7 @@ def _settle_tables(
         _require_readable(connector, connection, tables)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
-            _lock(connection, tables)
+            lock_tables(connection, tables)
             row = connection.execute(
                 "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.clock_timestamp()"
             ).fetchone()
@@ -206,7 +177,11 @@ def _settle_tables(
             exported, taken_at = row
             seen = list_tables(connection)
             fingerprinter = Fingerprinter(
-                connection, connector, seen, left_out=left_out, content_limit=content_limit
+                connection,
+                seen,
+                share=SharedSnapshot(connector, exported, encoding),
+                left_out=left_out,
+                content_limit=content_limit,
             )
             settled = _same(tables, seen)
             if settled and with_inventory:
@@ -227,16 +202,6 @@ def _settle_tables(
         f"rewritten faster than a snapshot can be taken ({_SETTLE_ATTEMPTS} tries)",
         mend="back up when less DDL is running",
     )
-
-
-def _lock(connection: psycopg.Connection, tables: Sequence[Table]) -> None:
-    for start in range(0, len(tables), _LOCK_BATCH):
-        names = [
-            sql.SQL("ONLY ") + table.identifier for table in tables[start : start + _LOCK_BATCH]
-        ]
-        connection.execute(
-            sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(names))
-        )
 
 
 def _same(locked: Sequence[Table], seen: Sequence[Table]) -> bool:

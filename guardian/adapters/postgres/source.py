@@ -63,7 +63,7 @@ class PostgresSource:
     def snapshot(self, database: str) -> Iterator[LockedSnapshot]:
         """Lock all tables of ``database``, then take a snapshot; both last as long as the block."""
         facts = self.facts(database)
-        tool = choose_client(facts.server_version_num)
+        tool = choose_client(facts.server_version_num, closest=True)
         with locked_snapshot(
             self._connector,
             database,
@@ -90,7 +90,7 @@ class PostgresSource:
                 raise self._connector.translate(error, database) from error
         assert row is not None
         version, passwords_readable = row
-        tool = choose_client(version)
+        tool = choose_client(version, closest=True)
         command = [
             str(tool.bindir / "pg_dumpall"),
             "--globals-only",

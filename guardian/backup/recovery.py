@@ -1,0 +1,77 @@
+"""After a run that died: what it left in the stores is either a whole backup or is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guardian.backup.manifest import (
+    MANIFEST_NAME,
+    backup_prefix,
+    decode_manifest,
+    manifest_key,
+)
+from guardian.errors import GuardianError, ManifestError
+from guardian.model import BackupId, BackupRecord, DatabaseRef, Event, Manifest
+from guardian.ports import Catalog, Clock, Store
+
+_READ = 1 << 20
+
+
+def read_manifest(store: Store, ref: DatabaseRef, backup: BackupId) -> Manifest:
+    """Fetch and decode one manifest.
+
+    Raises:
+        StoreNotFoundError: there is none, so there is no such backup.
+        ManifestError: it is damaged, or that of another backup.
+    """
+    with store.open_reader(manifest_key(ref, backup)) as reader:
+        data = b"".join(iter(lambda: reader.read(_READ), b""))
+    manifest = decode_manifest(data)
+    if (manifest.id, manifest.ref) != (backup, ref):
+        raise ManifestError(
+            f"store {store.name}: the manifest in {backup_prefix(ref, backup)} is that of "
+            f"{manifest.ref} {manifest.id}"
+        )
+    return manifest
+
+
+def take_back(store: Store, ref: DatabaseRef, backup: BackupId) -> None:
+    """Remove every object of one backup, its manifest first: parts alone are no backup.
+
+    Raises:
+        StoreError: what could not be removed is left for the sweep.
+    """
+    store.delete(manifest_key(ref, backup))
+    for stored in list(store.list(backup_prefix(ref, backup))):
+        if not stored.key.endswith("/" + MANIFEST_NAME):
+            store.delete(stored.key)
+
+
+def recover(
+    catalog: Catalog, stores: Sequence[Store], ref: DatabaseRef, clock: Clock
+) -> Sequence[BackupRecord]:
+    """Settle this database's runs whose process died; return them.
+
+    A run may have died after its manifest was written and before the catalog heard of it: then the
+    backup is whole, and is taken into the catalog. Otherwise its parts are removed. A store that
+    cannot be asked is left as it is: parts without a manifest are never taken for a backup.
+    """
+    dead = catalog.recover_runs(clock.now(), ref)
+    for record in dead:
+        for store in stores:
+            try:
+                outcome = _settle(catalog, store, record)
+            except GuardianError as error:
+                outcome = f"could not be looked at in {store.name}: {error.message}"
+            catalog.record_event(
+                Event(clock.now(), "backup.recovered", f"{record.id}: {outcome}", ref, ref.server)
+            )
+    return dead
+
+
+def _settle(catalog: Catalog, store: Store, record: BackupRecord) -> str:
+    if store.stat(manifest_key(record.ref, record.id)) is None:
+        take_back(store, record.ref, record.id)
+        return f"unfinished parts removed from {store.name}"
+    catalog.import_manifest(read_manifest(store, record.ref, record.id), store.name)
+    return f"found whole in {store.name}"
