@@ -1,1 +1,17 @@
 """The configuration: models, the YAML loader with line numbers, and the JSON Schema."""
+
+from guardian.config.backing import LocalStoreConfig, S3StoreConfig, StoreConfig
+from guardian.config.loader import InvalidConfigError, Loaded, load, load_config
+from guardian.config.models import Config, ServerConfig
+
+__all__ = [
+    "Config",
+    "InvalidConfigError",
+    "Loaded",
+    "LocalStoreConfig",
+    "S3StoreConfig",
+    "ServerConfig",
+    "StoreConfig",
+    "load",
+    "load_config",
+]
