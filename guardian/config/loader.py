@@ -83,10 +83,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     try:
         config = Config.model_validate(tree.data)
     except ValidationError as error:
-        # What a variable or file failed to give has been told already.
-        problems = problems or [
-            text for detail in error.errors() for text in _problem_texts(tree, detail)
-        ]
+        problems += [text for detail in error.errors() for text in _problem_texts(tree, detail)]
         raise InvalidConfigError(list(dict.fromkeys(problems))) from None
     except RecursionError:
         raise InvalidConfigError([f"{file}: it is nested too deeply"]) from None

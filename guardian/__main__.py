@@ -1,0 +1,5 @@
+"""``python -m guardian``."""
+
+from guardian.cli.main import main
+
+main()

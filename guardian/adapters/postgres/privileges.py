@@ -1,0 +1,143 @@
+"""What a role may not do that a backup needs, with the exact GRANT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+
+from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.tables import list_tables
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One shortcoming: ``fatal`` where the backup would fail, else it is only less complete."""
+
+    fatal: bool
+    text: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessReport:
+    """One database seen with the eyes of the backup's role."""
+
+    server_version: str
+    server_version_num: int
+    role: str
+    tables: int
+    clock_skew_seconds: float
+    findings: tuple[Finding, ...]
+
+
+_ROLE = """
+SELECT quote_ident(current_user), current_setting('server_version'),
+       current_setting('server_version_num')::int, clock_timestamp(),
+       r.rolsuper, r.rolbypassrls, has_table_privilege('pg_catalog.pg_authid', 'SELECT')
+  FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
+"""
+
+_SEQUENCES = """
+SELECT format('%I.%I', n.nspname, c.relname)
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+   AND NOT has_sequence_privilege(c.oid, 'SELECT')
+"""
+
+_LARGE_OBJECTS = """
+SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m
+ WHERE NOT pg_has_role(m.lomowner, 'USAGE')
+   AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(m.lomacl) a
+                    WHERE a.privilege_type = 'SELECT'
+                      AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))
+"""
+
+_ROW_SECURITY = """
+SELECT format('%I.%I', n.nspname, c.relname)
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relrowsecurity AND row_security_active(c.oid)
+"""
+
+
+def inspect_access(connector: Connector, database: str) -> AccessReport:
+    """Look at one database with the backup's role.
+
+    Raises:
+        ConnectionFailedError, PermissionDeniedError: it cannot even be connected to.
+    """
+    with connector.connect(database, "doctor") as connection:
+        try:
+            return _report(connection)
+        except psycopg.Error as error:
+            raise connector.translate(error, database) from error
+
+
+def _report(connection: psycopg.Connection) -> AccessReport:
+    connection.execute("SET statement_timeout = '30s'")
+    row = connection.execute(_ROLE).fetchone()
+    assert row is not None
+    role, version, number, clock, superuser, bypass, passwords = row
+    tables = list_tables(connection)
+    findings = []
+    if unreadable := [table for table in tables if not table.readable]:
+        findings.append(
+            Finding(
+                True,
+                f"{role} may not read {_some([table.display for table in unreadable])}",
+                f"GRANT pg_read_all_data TO {role};",
+            )
+        )
+    if sequences := [name for (name,) in connection.execute(_SEQUENCES)]:
+        findings.append(
+            Finding(
+                True,
+                f"{role} may not read the sequences {_some(sequences)}",
+                f"GRANT pg_read_all_data TO {role};",
+            )
+        )
+    if not (superuser or bypass) and (
+        hidden := [name for (name,) in connection.execute(_ROW_SECURITY)]
+    ):
+        findings.append(
+            Finding(
+                True,
+                f"row-level security hides rows of {_some(hidden)} from {role}",
+                f"ALTER ROLE {role} BYPASSRLS;",
+            )
+        )
+    findings += _softer(connection, role, superuser=superuser, passwords=passwords)
+    skew = (datetime.now(UTC) - clock).total_seconds()
+    return AccessReport(version, number, role, len(tables), skew, tuple(findings))
+
+
+def _softer(
+    connection: psycopg.Connection, role: str, *, superuser: bool, passwords: bool
+) -> list[Finding]:
+    findings = []
+    if not superuser:
+        row = connection.execute(_LARGE_OBJECTS).fetchone()
+        if row is not None and row[0]:
+            findings.append(
+                Finding(
+                    True,
+                    f"{role} may not read {row[0]} large objects",
+                    f"GRANT SELECT ON LARGE OBJECT … TO {role}; or make it a member of the owner",
+                )
+            )
+    if not passwords:
+        findings.append(
+            Finding(
+                False,
+                f"{role} may not read password hashes: roles are saved without passwords",
+                f"on a server of your own: GRANT SELECT ON pg_authid TO {role}; "
+                "managed services do not allow it",
+            )
+        )
+    return findings
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

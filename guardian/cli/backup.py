@@ -1,0 +1,332 @@
+"""``guardian backup now | list | show | keep | unkeep | prune``."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardian.cli.console import (
+    age_text,
+    console,
+    emit_json,
+    escape,
+    json_option,
+    pairs,
+    print_table,
+    time_text,
+)
+from guardian.cli.main import AppContext
+from guardian.errors import ExitCode, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from guardian.backup.run import BackupResult
+    from guardian.daemon.app import App
+    from guardian.model import BackupRecord, Manifest
+
+
+@click.group()
+def backup() -> None:
+    """Make, list, pin and prune backups."""
+
+
+@backup.command()
+@click.argument("targets", nargs=-1, metavar="[SERVER[/DATABASE]]...")
+@json_option
+@click.pass_obj
+def now(context: AppContext, targets: tuple[str, ...], as_json: bool) -> None:
+    """Back up now; everything when nothing is named."""
+    from guardian.backup.batch import back_up_all, exit_code
+    from guardian.cli.progress import make_progress
+    from guardian.daemon.app import App
+
+    results: list[BackupResult] = []
+    with App(context.config, command="guardian backup now") as app:
+        wanted = app.targets(targets)
+        with make_progress(quiet=as_json) as progress:
+            for result in back_up_all(
+                wanted,
+                databases=lambda server: app.source(server).databases(),
+                run=lambda ref: app.back_up(ref, progress),
+                now=app.clock.now,
+                token=lambda: secrets.token_hex(3),
+            ):
+                results.append(result)
+                if not as_json:
+                    _tell(result)
+    if as_json:
+        emit_json([_result_document(result) for result in results])
+    raise click.exceptions.Exit(exit_code(results))
+
+
+@backup.command("list")
+@click.argument("target", required=False, metavar="[SERVER[/DATABASE]]")
+@click.option("--store", metavar="NAME", help="Read this store itself, not the catalog.")
+@json_option
+@click.pass_obj
+def list_(context: AppContext, target: str | None, store: str | None, as_json: bool) -> None:
+    """What backups there are, newest first."""
+    from guardian.daemon.app import App
+    from guardian.units import format_size
+
+    with App(context.config) as app:
+        server, database = app.targets([target])[0] if target else (None, None)
+        if store is not None:
+            records = app.stored_backups(store, server, database)
+        else:
+            records = list(app.catalog.backups(server, database))
+        at = app.clock.now()
+    if as_json:
+        emit_json([_record_document(record) for record in records])
+        return
+    if not records:
+        click.echo("no backups yet: guardian backup now makes one", err=True)
+        return
+    print_table(
+        ["ID", "DATABASE", "AGE", "DUMPED", "STORED", "STORES", "PROVEN", "KEPT"],
+        (
+            (
+                record.id,
+                escape(str(record.ref)),
+                age_text(record.snapshot_at or record.started_at, at),
+                format_size(record.dumped_bytes),
+                format_size(record.stored_bytes),
+                escape(", ".join(record.stores)),
+                _proven_text(record),
+                "kept" if record.kept else "",
+            )
+            for record in records
+        ),
+        right=["DUMPED", "STORED"],
+    )
+
+
+@backup.command()
+@click.argument("backup_id", metavar="ID")
+@json_option
+@click.pass_obj
+def show(context: AppContext, backup_id: str, as_json: bool) -> None:
+    """One backup: where it lies, its parts, what it came from."""
+    from guardian.daemon.app import App
+
+    with App(context.config) as app:
+        record = find_backup(app, backup_id)
+        manifest = app.catalog.manifest(record.id)
+        at = app.clock.now()
+    if as_json:
+        emit_json(_show_document(record, manifest))
+        return
+    _show(record, manifest, at)
+
+
+@backup.command()
+@click.argument("backup_id", metavar="ID")
+@click.option("--reason", help="Why, for those who come after.")
+@json_option
+@click.pass_obj
+def keep(context: AppContext, backup_id: str, reason: str | None, as_json: bool) -> None:
+    """Pin a backup: pruning never deletes it."""
+    import getpass
+
+    from guardian.daemon.app import App
+
+    with App(context.config) as app:
+        record = find_backup(app, backup_id)
+        app.catalog.pin(record.id, app.clock.now(), getpass.getuser(), reason)
+    _tell_pin(record, kept=True, as_json=as_json)
+
+
+@backup.command()
+@click.argument("backup_id", metavar="ID")
+@json_option
+@click.pass_obj
+def unkeep(context: AppContext, backup_id: str, as_json: bool) -> None:
+    """Let retention decide about a backup again."""
+    from guardian.daemon.app import App
+
+    with App(context.config) as app:
+        record = find_backup(app, backup_id)
+        app.catalog.unpin(record.id)
+    _tell_pin(record, kept=False, as_json=as_json)
+
+
+@backup.command()
+@click.argument("targets", nargs=-1, metavar="[SERVER[/DATABASE]]...")
+@click.option("--dry-run", is_flag=True, help="Delete nothing; say what would be.")
+@json_option
+@click.pass_obj
+def prune(context: AppContext, targets: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Apply retention; each backup with its verdict and the rule that keeps it."""
+    from guardian.cli.pruning import documents, failed, tell
+    from guardian.daemon.app import App
+
+    with App(context.config, command="guardian backup prune") as app:
+        results = [app.prune(ref, dry_run=dry_run) for ref in app.prunable(app.targets(targets))]
+    if as_json:
+        emit_json([document for result in results for document in documents(result)])
+    else:
+        for result in results:
+            tell(result, dry_run=dry_run)
+    if any(failed(result) for result in results):
+        raise click.exceptions.Exit(ExitCode.FAILED)
+
+
+def find_backup(app: App, text: str) -> BackupRecord:
+    """The backup that an id, or the beginning of one, names.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: there are several.
+    """
+    found = list(app.catalog.find_backups(text))
+    if not found:
+        raise NotFoundError(f"there is no backup {text!r}", mend="guardian backup list shows all")
+    if len(found) > 1:
+        shown = ", ".join(record.id for record in found[:4])
+        raise UsageError(f"{text!r} fits {len(found)} backups: {shown} …", mend="write more of it")
+    return found[0]
+
+
+def _tell(result: BackupResult) -> None:
+    """What a person reads of one result; progress has told the good part."""
+    out = console(stderr=True)
+    for warning in result.warnings:
+        out.print(f"[yellow]warning[/] {escape(str(result.ref))}: {escape(warning)}")
+    for outcome in result.outcomes:
+        if outcome.error is not None and result.status == "succeeded":
+            out.print(f"[red]store {escape(outcome.store)} failed[/] {escape(outcome.error)}")
+    if result.status == "succeeded":
+        stores = ", ".join(item.store for item in result.outcomes if item.error is None)
+        click.echo(f"{result.id}  {result.ref}  in {stores}, proof: {result.proof.value}")
+        for outcome in result.outcomes:
+            if outcome.locked_until is not None:
+                click.echo(f"  {outcome.store}: locked until {time_text(outcome.locked_until)}")
+    elif result.error is not None:
+        out.print(
+            f"[red]{escape(str(result.ref))}: backup failed ({result.error.cause.value}):[/] "
+            f"{escape(str(result.error))}"
+        )
+
+
+def _result_document(result: BackupResult) -> dict[str, Any]:
+    error = result.error
+    return {
+        "id": result.id,
+        "server": result.ref.server,
+        "database": result.ref.database,
+        "status": result.status.value,
+        "started_at": time_text(result.started_at),
+        "finished_at": time_text(result.finished_at),
+        "seconds": round(result.seconds, 3),
+        "stored_bytes": result.stored_bytes,
+        "dumped_bytes": result.dumped_bytes,
+        "stores": [
+            {
+                "name": outcome.store,
+                "status": outcome.status.value,
+                "error": outcome.error,
+                "locked_until": time_text(outcome.locked_until),
+            }
+            for outcome in result.outcomes
+        ],
+        "proof": result.proof.value,
+        "warnings": list(result.warnings),
+        "error": None
+        if error is None
+        else {"cause": error.cause.value, "message": error.message, "mend": error.mend},
+    }
+
+
+def _record_document(record: BackupRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "server": record.ref.server,
+        "database": record.ref.database,
+        "snapshot_at": time_text(record.snapshot_at),
+        "finished_at": time_text(record.finished_at),
+        "stored_bytes": record.stored_bytes,
+        "dumped_bytes": record.dumped_bytes,
+        "stores": list(record.stores),
+        "proof": record.proof.value,
+        "proven": record.proven,
+        "proven_at": time_text(record.proven_at),
+        "kept": record.kept,
+    }
+
+
+def _show_document(record: BackupRecord, manifest: Manifest | None) -> dict[str, Any]:
+    import json
+
+    from guardian.backup.manifest import encode_manifest
+
+    document = _record_document(record) | {
+        "status": record.status.value,
+        "started_at": time_text(record.started_at),
+        "error": record.error,
+        "manifest": None if manifest is None else json.loads(encode_manifest(manifest)),
+    }
+    document["copies"] = [
+        {
+            "store": outcome.store,
+            "status": outcome.status.value,
+            "error": outcome.error,
+            "locked_until": time_text(outcome.locked_until),
+        }
+        for outcome in record.outcomes
+    ]
+    return document
+
+
+def _show(record: BackupRecord, manifest: Manifest | None, at: Any) -> None:
+    from guardian.units import format_duration, format_size
+
+    facts = {
+        "backup": record.id,
+        "database": escape(str(record.ref)),
+        "shows": f"{time_text(record.snapshot_at)} ({age_text(record.snapshot_at, at)})",
+        "stores": escape(", ".join(record.stores)) or "none any more",
+        "proven": _proven_text(record),
+        "kept": "yes" if record.kept else "no",
+    }
+    if record.error:
+        facts["error"] = escape(record.error)
+    if manifest is not None:
+        encryption = manifest.encryption
+        facts |= {
+            "took": format_duration(manifest.finished_at - manifest.started_at),
+            "size": f"{format_size(manifest.dumped_bytes)} dumped, "
+            f"{format_size(manifest.stored_bytes)} stored",
+            "from": f"PostgreSQL {escape(manifest.facts.server_version)}",
+            "made by": f"pg_dump {manifest.dump_version}, guardian {manifest.guardian_version}",
+            "encrypted": f"{encryption.cipher}, {encryption.kind.value} "
+            f"{' '.join(encryption.key_ids)}".strip(),
+            "proof": manifest.proof.value,
+            "globals": manifest.globals.value.replace("_", " "),
+        }
+    pairs(facts)
+    if manifest is not None:
+        for warning in manifest.warnings:
+            console().print(f"[yellow]warning[/]  {escape(warning)}")
+        click.echo()
+        print_table(
+            ["PART", "STORED", "PLAIN", "SHA-256"],
+            [
+                (p.name, format_size(p.stored_bytes), format_size(p.plain_bytes), p.sha256)
+                for p in manifest.parts
+            ],
+            right=["STORED", "PLAIN"],
+        )
+
+
+def _proven_text(record: BackupRecord) -> str:
+    if record.proven is None:
+        return "[dim]not yet[/]"
+    return "[green]yes[/]" if record.proven else "[red]NO[/]"
+
+
+def _tell_pin(record: BackupRecord, *, kept: bool, as_json: bool) -> None:
+    if as_json:
+        emit_json(_record_document(record) | {"kept": kept})
+    else:
+        click.echo(f"{record.id}  {record.ref}  {'kept' if kept else 'no longer kept'}")

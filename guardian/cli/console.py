@@ -1,0 +1,95 @@
+"""How commands speak: one JSON document on stdout, or tables and lines for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``, which arrives as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(
+        command
+    )
+
+
+def emit_json(document: Any) -> None:
+    """Print the one JSON document of a command."""
+    click.echo(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+
+
+def time_text(value: datetime | None) -> str | None:
+    """An instant for JSON: ISO 8601, UTC, with Z."""
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return time_text(value)
+    if isinstance(value, Enum):
+        return value.value
+    return str(value)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that obeys NO_COLOR and does not wrap what is piped."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else int(os.environ.get("COLUMNS", "200"))
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+) -> None:
+    """A plain table; columns named in ``right`` are flush right. Cells may hold rich markup."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(
+            heading, justify="right" if heading in right else "left", overflow="fold", no_wrap=False
+        )
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def escape(text: str) -> str:
+    """Text from outside, made safe for a terminal and for rich's markup."""
+    from rich.markup import escape as escape_markup
+
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return escape_markup(shown)
+
+
+def age_text(then: datetime | None, now: datetime) -> str:
+    """How long ago, for people: ``3h 12m ago``."""
+    from guardian.units import format_duration
+
+    if then is None:
+        return "never"
+    seconds = (now - then).total_seconds()
+    return f"{format_duration(max(0, int(seconds)))} ago"
+
+
+def pairs(facts: Mapping[str, str]) -> None:
+    """Facts, a line each, values aligned."""
+    width = max(map(len, facts), default=0)
+    for name, value in facts.items():
+        console().print(f"[bold]{name:<{width}}[/]  {value}")

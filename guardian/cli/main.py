@@ -1,0 +1,173 @@
+"""``guardian``: the group of commands, and the one place where errors become lines and exit codes.
+
+Command modules are imported when they are called, so that ``guardian --help`` stays instant.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardian import __version__
+from guardian.errors import ExitCode, GuardianError, InterruptedRunError
+
+if TYPE_CHECKING:
+    from guardian.config import Config, Loaded
+
+COMMANDS = {
+    "backup": ("guardian.cli.backup:backup", "Make, list, pin and prune backups."),
+    "config": ("guardian.cli.config:config", "Check and show the configuration."),
+    "completion": ("guardian.cli.completion:completion", "Print the shell's completion script."),
+    "demo": ("guardian.cli.demo:demo", "Show everything on a PostgreSQL of its own."),
+    "doctor": ("guardian.cli.doctor:doctor", "Check all that backups depend on, with the mend."),
+    "init": ("guardian.cli.init:init", "Write a configuration and a passphrase file."),
+    "status": ("guardian.cli.status:status", "Each database's last backup on one screen."),
+}
+
+
+class AppContext:
+    """What every command gets: the global options, and the configuration when it is asked for."""
+
+    def __init__(self, config_path: Path | None, verbosity: int) -> None:
+        self.config_path = config_path
+        self.verbosity = verbosity
+        self._loaded: Loaded | None = None
+
+    @property
+    def loaded(self) -> Loaded:
+        """The configuration with origins. Raises ConfigError."""
+        if self._loaded is None:
+            from guardian.config import load
+
+            self._loaded = load(self.config_path)
+        return self._loaded
+
+    @property
+    def config(self) -> Config:
+        """The configuration. Raises ConfigError."""
+        return self.loaded.config
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help, and imports one when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """All names, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list in --help, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click, with the nearest name when there is none such."""
+        import difflib
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            ctx.fail(f"there is no command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", message="guardian %(version)s")
+@click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Default: $GUARDIAN_CONFIG, ./guardian.yaml, /etc/guardian/guardian.yaml.",
+)
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; tracebacks too.")
+@click.pass_context
+def cli(context: click.Context, config_path: Path | None, verbose: int) -> None:
+    """Make sure that a PostgreSQL database can always be brought back."""
+    _set_up_logging(verbose)
+    context.obj = AppContext(config_path, verbose)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with the contract's code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verbose = any(word == "--verbose" or _is_short_verbose(word) for word in words)
+    try:
+        cli.main(args=words, prog_name="guardian", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except (KeyboardInterrupt, click.Abort, InterruptedRunError) as error:
+        text = error.message if isinstance(error, InterruptedRunError) else "interrupted"
+        say_error(text)
+        sys.exit(ExitCode.INTERRUPTED)
+    except GuardianError as error:
+        for line in getattr(error, "problems", None) or [str(error)]:
+            say_error(line)
+        if verbose:
+            raise
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; so must be what Python would still flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.FAILED)
+    except Exception as error:
+        say_error(f"internal error: {type(error).__name__}: {error}; -v shows where")
+        if verbose:
+            raise
+        sys.exit(ExitCode.FAILED)
+
+
+def say_error(text: str) -> None:
+    """One line on stderr."""
+    line = f"guardian: {' '.join(text.split())}"
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    click.echo(click.style(line, fg="red") if coloured else line, err=True)
+
+
+def _terminate(number: int, frame: Any) -> None:  # noqa: ARG001
+    """SIGTERM ends us as Ctrl-C does: through the same cleaning up."""
+    raise KeyboardInterrupt
+
+
+def _is_short_verbose(word: str) -> bool:
+    return word.startswith("-v") and set(word[1:]) == {"v"}
+
+
+def _set_up_logging(verbosity: int) -> None:
+    level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbosity, 2)]
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # Libraries log requests with their headers at DEBUG; that is not for our logs.
+    for name in ("botocore", "boto3", "s3transfer", "urllib3", "gnupg"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    main()

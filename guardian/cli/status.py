@@ -1,0 +1,90 @@
+"""``guardian status``: one screen that says whether all is well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardian.cli.console import age_text, emit_json, escape, json_option, print_table, time_text
+from guardian.cli.main import AppContext
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from guardian.daemon.overview import DatabaseStatus
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(context: AppContext, as_json: bool) -> None:
+    """Each database's last backup and its age, and what runs next."""
+    from guardian.daemon.app import App
+    from guardian.daemon.overview import database_statuses
+
+    with App(context.config) as app:
+        statuses = database_statuses(app)
+        at = app.clock.now()
+    if as_json:
+        emit_json({"at": time_text(at), "databases": [_document(item) for item in statuses]})
+        return
+    print_table(
+        ["DATABASE", "LAST BACKUP", "LAST PROVEN", "FAILURES", "BACKUPS", "NEXT"],
+        [
+            (
+                escape(str(item.ref)),
+                _last_text(item, at),
+                _proven_text(item, at),
+                f"[red]{item.consecutive_failures}[/]" if item.consecutive_failures else "0",
+                str(item.backups),
+                _next_text(item, at),
+            )
+            for item in statuses
+        ],
+        right=["FAILURES", "BACKUPS"],
+    )
+    for item in statuses:
+        if item.running is not None:
+            click.echo(f"{item.ref}: being backed up by {item.running}")
+        if item.last_error is not None:
+            click.echo(f"{item.ref}: last try failed: {item.last_error}", err=True)
+
+
+def _last_text(item: DatabaseStatus, at: datetime) -> str:
+    if item.last is None:
+        return "[red]never[/]"
+    text = age_text(item.last.snapshot_at, at)
+    return f"[yellow]{text}, overdue[/]" if item.overdue else text
+
+
+def _proven_text(item: DatabaseStatus, at: datetime) -> str:
+    return "[dim]never[/]" if item.last_proven is None else age_text(item.last_proven.proven_at, at)
+
+
+def _next_text(item: DatabaseStatus, at: datetime) -> str:
+    if item.next_at is None:
+        return "[dim]by hand[/]"
+    from guardian.units import format_duration
+
+    return f"in {format_duration(max(0, int((item.next_at - at).total_seconds())))}"
+
+
+def _document(item: DatabaseStatus) -> dict[str, Any]:
+    last, proven = item.last, item.last_proven
+    return {
+        "server": item.ref.server,
+        "database": item.ref.database,
+        "last_backup": None
+        if last is None
+        else {"id": last.id, "snapshot_at": time_text(last.snapshot_at), "stores": last.stores},
+        "last_proven": None
+        if proven is None
+        else {"id": proven.id, "proven_at": time_text(proven.proven_at)},
+        "backups": item.backups,
+        "consecutive_failures": item.consecutive_failures,
+        "last_error": item.last_error,
+        "overdue": item.overdue,
+        "running": item.running,
+        "next_at": time_text(item.next_at),
+    }
