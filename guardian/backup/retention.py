@@ -33,7 +33,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
-from statistics import median
 
 from guardian.model import BackupId
 from guardian.units import format_duration
@@ -41,9 +40,9 @@ from guardian.units import format_duration
 CLOCK_TOLERANCE = timedelta(hours=1)
 """How far the clocks of this host, of a server and of a store may differ unsuspected."""
 
-NEW_BACKUP_SETTLES = 3
-HOLE_SETTLES = timedelta(days=7)
 SMALLEST_HOLE = timedelta(days=8)
+TRIES_TO_SETTLE = 3
+TIME_TO_SETTLE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +152,18 @@ def doubt_clock(tries: Iterable[datetime], now: datetime) -> ClockDoubt | None:
 
     ``tries`` are the starts of *all* tries that are remembered, pruned and failed ones too:
     pruning makes holes among the backups by itself, but none in this history. A hole is suspicious
-    when it is longer than eight days and four times what is usual for this database; until three
-    tries *and* seven days lie behind it, a caller should delete nothing. A real pause looks the
-    same, and waiting a week then costs nothing either. Tries from the future say nothing.
+    when it is longer than eight days and than twice any other; until three tries *and* seven days
+    lie behind it, a caller should delete nothing. A real pause looks the same, and waiting a week
+    then costs nothing either. Tries from the future say nothing.
     """
     times = sorted((one for one in set(tries) if one <= now + CLOCK_TOLERANCE), reverse=True)
     gaps = [later - earlier for later, earlier in pairwise(times)]
     for position, gap in enumerate(gaps):
         since = times[0] - times[position]
-        if position + 1 > NEW_BACKUP_SETTLES and since > HOLE_SETTLES:
+        if position + 1 >= TRIES_TO_SETTLE and since >= TIME_TO_SETTLE:
             return None
-        rest = [one for index, one in enumerate(gaps) if index != position]
-        if gap > SMALLEST_HOLE and rest and gap > 4 * median(rest):
+        others = gaps[:position] + gaps[position + 1 :]
+        if gap > SMALLEST_HOLE and others and gap > 2 * max(others):
             return ClockDoubt(before=times[position + 1], after=times[position])
     return None
 
