@@ -1,0 +1,171 @@
+"""Backups side by side, in one run: guardian, the raw dump, and the runbook's own commands.
+
+    python bench/backup.py [--scale 60] [--pairs 3] [--json FILE]
+
+On an embedded PostgreSQL of its own: pgbench at the given scale (60 is 0.9 GB) and a wide table of
+text and JSON (25,000 rows for each step of the scale, 0.6 GB at 60). Each pair runs every way once,
+in turn; the table gives medians with their spread, and ratios to the raw dump and to the runbook.
+Memory is the highest resident size of guardian's process and of each of its children.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from guardian.adapters.postgres.tools import choose_server
+from guardian.adapters.scratch.cluster import PLAIN_SETTINGS
+from guardian.adapters.scratch.embedded import EmbeddedServer
+from guardian.units import format_size
+
+WIDE = """
+CREATE TABLE wide AS
+SELECT g AS id, repeat(md5(g::text), 8) AS body,
+       jsonb_build_object('a', g, 'b', md5((g * 7)::text), 'c', array[g, g + 1, g + 2]) AS document,
+       timestamptz '2026-01-01' + g * interval '1 second' AS at
+  FROM generate_series(1, {rows}) g
+"""
+
+CONFIG = """\
+state_dir: {root}/state-{proof}
+encryption: {{passphrase_file: {root}/passphrase}}
+stores: {{local: {{kind: local, path: {root}/store-{proof}}}}}
+servers:
+  main:
+    dsn: "{dsn}"
+    globals: false
+    backup: {{proof: {proof}}}
+    retention: {{keep_last: 1, keep_daily: 0, keep_weekly: 0, keep_monthly: 0, keep_within: 0s}}
+"""
+
+
+@dataclass
+class Way:
+    """One way to back up, and what it took each time."""
+
+    name: str
+    command: Sequence[str]
+    seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    peak: list[int] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def measure(way: Way, environ: dict[str, str]) -> None:
+    """Run once; the usage is that of the command and all the children it waited for."""
+    began = time.monotonic()
+    process = subprocess.Popen(
+        way.command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    way.seconds.append(time.monotonic() - began)
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise SystemExit(f"{way.name} failed: {' '.join(way.command)}")
+    way.cpu.append(usage.ru_utime + usage.ru_stime)
+    way.peak.append(usage.ru_maxrss * 1024)
+
+
+def ways(root: Path, dsn: str, bindir: Path) -> list[Way]:
+    """The raw floor, the runbook's sequence, and guardian at two levels of proof."""
+    passphrase = root / "passphrase"
+    passphrase.touch(0o600)
+    passphrase.write_text(secrets.token_urlsafe(32) + "\n")
+    found = [
+        Way("raw pg_dump -Fc -Z0", ["bash", "-c", f'{bindir}/pg_dump -Fc -Z0 "{dsn}" > /dev/null']),
+        Way(
+            "runbook: pg_dump, then gpg",
+            [
+                "bash",
+                "-ec",
+                f'cd {root}; {bindir}/pg_dump "{dsn}" > manual.sql; '
+                "gpg --batch --yes --pinentry-mode loopback "
+                f"--passphrase-file {passphrase} --symmetric --cipher-algo AES256 manual.sql; "
+                "rm manual.sql",
+            ],
+        ),
+    ]
+    for proof in ("none", "counts", "content"):
+        config = root / f"{proof}.yaml"
+        config.write_text(CONFIG.format(root=root, dsn=dsn, proof=proof))
+        command = [sys.executable, "-m", "guardian", "--config", str(config), "backup", "now"]
+        found.append(Way(f"guardian, proof: {proof}", command))
+    return found
+
+
+def report(found: Sequence[Way]) -> None:
+    raw, runbook = found[0].median, found[1].median
+    print(
+        f"{'':28} {'median':>8} {'spread':>13} {'x raw':>6} {'x runbook':>9} {'CPU':>7} {'peak':>9}"
+    )
+    for way in found:
+        spread = f"{min(way.seconds):.1f} .. {max(way.seconds):.1f}"
+        print(
+            f"{way.name:28} {way.median:7.2f}s {spread:>13} {way.median / raw:6.2f} "
+            f"{way.median / runbook:9.2f} {statistics.median(way.cpu):6.1f}s "
+            f"{format_size(max(way.peak)):>9}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scale", type=int, default=60)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    installation = choose_server(15)
+    root = Path(tempfile.mkdtemp(prefix="guardian-bench-"))
+    try:
+        with EmbeddedServer(installation.bindir, settings=PLAIN_SETTINGS) as server:
+            with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+                connection.execute("CREATE DATABASE bench")
+            dsn = server.dsn("bench")
+            pgbench = shutil.which("pgbench", path=f"{installation.bindir}:{os.environ['PATH']}")
+            subprocess.run(
+                [str(pgbench), "-i", "-q", "-s", str(options.scale), dsn],
+                check=True,
+                capture_output=True,
+            )
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                connection.execute(WIDE.format(rows=options.scale * 25000))
+                connection.execute("VACUUM ANALYZE")
+                connection.execute("CHECKPOINT")
+                row = connection.execute("SELECT pg_database_size('bench')").fetchone()
+            assert row is not None
+            print(
+                f"PostgreSQL {installation.version}, {format_size(row[0])}, {os.cpu_count()} cores"
+            )
+            found = ways(root, dsn, installation.bindir)
+            for way in found:  # once unmeasured: caches as warm for the first as for the last
+                measure(way, dict(os.environ))
+                for figures in (way.seconds, way.cpu):
+                    figures.clear()
+            for _ in range(options.pairs):
+                for way in found:
+                    measure(way, dict(os.environ))
+            report(found)
+            if options.json:
+                options.json.write_text(
+                    json.dumps([{**way.__dict__, "median": way.median} for way in found], indent=1)
+                )
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The composition root: builds adapters from the configuration and hands them to services."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from guardian import __version__
+from guardian.adapters.clock import SystemClock
+from guardian.adapters.process import current_holder, is_alive
+from guardian.backup.run import BackupPlan, BackupResult, BackupRunner
+from guardian.errors import GuardianError, NotFoundError, UsageError
+from guardian.model import DatabaseRef, ProofLevel, RunStatus
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from guardian.adapters.catalog.catalog import SqlCatalog
+    from guardian.adapters.gnupg import GnupgEncryptor
+    from guardian.adapters.postgres.connection import Connector
+    from guardian.adapters.postgres.source import PostgresSource
+    from guardian.config import Config, S3StoreConfig, ServerConfig, StoreConfig
+    from guardian.ports import Clock, Progress, Store
+
+
+class App:
+    """Guardian, put together. Leaving the ``with`` block lets go of what was opened."""
+
+    def __init__(
+        self, config: Config, *, command: str = "guardian", clock: Clock | None = None
+    ) -> None:
+        self.config = config
+        self.clock: Clock = clock or SystemClock()
+        self._command = command
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Nothing is opened before it is needed."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the catalog, stop gpg's agents."""
+        self._opened.close()
+
+    @cached_property
+    def catalog(self) -> SqlCatalog:
+        """The catalog, created and migrated where needed."""
+        from guardian.adapters.catalog.catalog import open_catalog
+
+        catalog = open_catalog(self.config.catalog_url, clock=self.clock, is_alive=is_alive)
+        self._opened.callback(catalog.close)
+        return catalog
+
+    @cached_property
+    def encryptor(self) -> GnupgEncryptor:
+        """gpg, with the configured passphrase or recipients."""
+        from guardian.adapters.gnupg import GnupgEncryptor
+
+        section = self.config.encryption
+        encryptor = GnupgEncryptor(
+            passphrase_file=section.passphrase_file,
+            recipients=section.recipients or (),
+            homedir=section.homedir,
+        )
+        self._opened.callback(encryptor.close)
+        return encryptor
+
+    @cached_property
+    def stores(self) -> dict[str, Store]:
+        """Every configured store by name."""
+        return {name: self._store(name, section) for name, section in self.config.stores.items()}
+
+    def store(self, name: str) -> Store:
+        """One store.
+
+        Raises:
+            NotFoundError: when none has that name.
+        """
+        if name not in self.stores:
+            raise NotFoundError(
+                f"there is no store {name!r}", mend=f"configured: {', '.join(self.stores)}"
+            )
+        return self.stores[name]
+
+    def server(self, name: str) -> ServerConfig:
+        """One server's section.
+
+        Raises:
+            NotFoundError: when none has that name.
+        """
+        if name not in self.config.servers:
+            raise NotFoundError(
+                f"there is no server {name!r}",
+                mend=f"configured: {', '.join(self.config.servers)}",
+            )
+        return self.config.servers[name]
+
+    def connector(self, name: str) -> Connector:
+        """How to connect to one server."""
+        from guardian.adapters.postgres.connection import Connector
+
+        section = self.server(name)
+        password = section.password.get_secret_value() if section.password else None
+        return Connector(name, section.dsn.get_secret_value(), password)
+
+    def source(self, name: str) -> PostgresSource:
+        """One server as the place to back up from."""
+        from guardian.adapters.postgres.source import PostgresSource
+
+        section = self.server(name)
+        return PostgresSource(
+            self.connector(name),
+            databases=section.databases,
+            exclude_databases=section.exclude_databases,
+            lock_timeout=section.backup.lock_timeout,
+            content_limit=section.backup.snapshot_max_age,
+            left_out=section.backup.exclude_table_data,
+            with_inventory=section.backup.proof is not ProofLevel.NONE,
+        )
+
+    def server_stores(self, name: str) -> list[Store]:
+        """The stores that one server's backups go to."""
+        return [self.stores[store] for store in self.server(name).backup.stores]
+
+    def targets(self, words: Sequence[str]) -> list[tuple[str, str | None]]:
+        """Read SERVER[/DATABASE] words; every server when there are none.
+
+        Raises:
+            NotFoundError: an unknown server.
+            UsageError: a word without a server, or with an empty database.
+        """
+        if not words:
+            return [(name, None) for name in self.config.servers]
+        found = []
+        for word in words:
+            server, slash, database = word.partition("/")
+            if not server or (slash and not database):
+                raise UsageError(f"{word!r} is not SERVER or SERVER/DATABASE")
+            self.server(server)
+            found.append((server, database or None))
+        return found
+
+    def runner(self, name: str, progress: Progress) -> BackupRunner:
+        """What makes one server's backups."""
+        from guardian.adapters.zstd import ZstdCompressor
+
+        section = self.server(name)
+        plan = BackupPlan(
+            proof=section.backup.proof,
+            with_globals=section.globals,
+            compression_level=section.backup.compression.level,
+            timeout=section.backup.timeout,
+            attempts=section.backup.attempts,
+        )
+        return BackupRunner(
+            source=self.source(name),
+            stores=self.server_stores(name),
+            compressor=ZstdCompressor(plan.compression_level),
+            encryptor=self.encryptor,
+            catalog=self.catalog,
+            clock=self.clock,
+            progress=progress,
+            holder=current_holder(self._command),
+            plan=plan,
+            version=__version__,
+            token=lambda: secrets.token_hex(3),
+        )
+
+    def back_up(self, ref: DatabaseRef, progress: Progress) -> BackupResult:
+        """Back up one database, then apply its retention.
+
+        Raises:
+            AlreadyRunningError, InterruptedRunError, CatalogError: as BackupRunner.run.
+        """
+        result = self.runner(ref.server, progress).run(ref)
+        if result.status is RunStatus.SUCCEEDED:
+            try:
+                self.prune(ref)
+            except GuardianError as error:
+                # The backup is safe; what should have gone stays until the next run.
+                progress.note(f"{ref}: pruning put off: {error.message}")
+        return result
+
+    def _store(self, name: str, section: StoreConfig) -> Store:
+        if section.kind == "local":
+            from guardian.adapters.stores.local import LocalStore
+
+            return LocalStore(name, section.path, min_free=section.min_free)
+        return _s3_store(name, section)
+
+
+def _s3_store(name: str, section: S3StoreConfig) -> Store:
+    from guardian.adapters.stores.retrying import RetryingStore
+    from guardian.adapters.stores.s3 import S3Store
+    from guardian.adapters.stores.s3_settings import ObjectLock, S3Settings
+
+    lock, sse = section.object_lock, section.server_side_encryption
+    settings = S3Settings(
+        bucket=section.bucket,
+        prefix=section.prefix,
+        region=section.region,
+        endpoint_url=section.endpoint_url,
+        addressing=section.addressing,
+        access_key_id=_revealed(section.access_key_id),
+        secret_access_key=_revealed(section.secret_access_key),
+        session_token=_revealed(section.session_token),
+        storage_class=section.storage_class,
+        sse=sse.mode if sse else None,
+        kms_key_id=sse.kms_key_id if sse else None,
+        object_lock=ObjectLock(lock.mode, lock.for_) if lock else None,
+        part_bytes=section.part_size,
+    )
+    return RetryingStore(S3Store(name, settings))
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

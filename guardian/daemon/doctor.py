@@ -1,0 +1,147 @@
+"""Checks of all that backups depend on: what was found, and the mend where it falls short."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+
+from guardian.adapters.postgres.privileges import inspect_access
+from guardian.adapters.postgres.tools import choose_client, find_installations
+from guardian.daemon.app import App
+from guardian.errors import GuardianError
+from guardian.ports import Store
+from guardian.units import format_duration, format_size
+
+_SKEW_SECONDS = 60
+_SAMPLE = b"guardian doctor\n" * 4096
+
+
+class Verdict(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor's report."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    mend: str | None = None
+
+
+def examine(app: App) -> Iterator[Check]:
+    """Every check in turn; none keeps the next from being made."""
+    yield Check(
+        "config", Verdict.OK, f"{len(app.config.servers)} servers, {len(app.config.stores)} stores"
+    )
+    yield from _guarded("catalog", lambda: _catalog(app))
+    yield from _guarded("gpg", lambda: _encryption(app))
+    yield from _guarded("tools", _tools)
+    for name, store in app.stores.items():
+        yield from _guarded(f"store {name}", lambda store=store: _store(store))  # type: ignore[misc]
+    for name in app.config.servers:
+        yield from _server(app, name)
+
+
+def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    try:
+        yield from check()
+    except GuardianError as error:
+        yield Check(name, Verdict.FAILED, error.message, error.mend)
+
+
+def _catalog(app: App) -> Iterator[Check]:
+    backups = len(app.catalog.backups())
+    yield Check("catalog", Verdict.OK, f"{backups} backups known")
+
+
+def _encryption(app: App) -> Iterator[Check]:
+    """A round trip, where this host can decrypt; a host with public keys alone cannot."""
+    app.encryptor.check()
+    encryption = app.encryptor.describe()
+    sealed, opened = bytearray(), bytearray()
+    app.encryptor.encrypt(BytesIO(_SAMPLE), sealed.extend)
+    how = f"{encryption.kind.value}, {encryption.cipher}"
+    if encryption.key_ids:
+        how += ", for " + ", ".join(encryption.key_ids)
+    try:
+        app.encryptor.decrypt(BytesIO(bytes(sealed)), opened.extend)
+    except GuardianError as error:
+        if not encryption.key_ids:
+            raise
+        yield Check(
+            "encryption",
+            Verdict.WARNING,
+            f"{how}; this host cannot decrypt ({error.message})",
+            "fine if another host runs the drills and restores",
+        )
+        return
+    same = bytes(opened) == _SAMPLE
+    yield Check(
+        "encryption",
+        Verdict.OK if same else Verdict.FAILED,
+        f"{how}; round trip {'ok' if same else 'gave other data'}",
+    )
+
+
+def _tools() -> Iterator[Check]:
+    found = [one for one in find_installations() if one.has_client]
+    verdict = Verdict.OK if found else Verdict.FAILED
+    listed = ", ".join(f"{one.version} ({one.bindir})" for one in found) or "none"
+    yield Check(
+        "postgresql tools", verdict, listed, None if found else "apt-get install postgresql-client"
+    )
+    if shutil.which("zstd") is None:
+        yield Check(
+            "zstd",
+            Verdict.WARNING,
+            "the zstd program is not on this host",
+            "guardian does not need it, RESTORE.txt does: apt-get install zstd",
+        )
+
+
+def _store(store: Store) -> Iterator[Check]:
+    store.check()
+    free = store.free_bytes()
+    room = f", {format_size(free)} free" if free is not None else ""
+    yield Check(f"store {store.name}", Verdict.OK, f"write, read, list, delete ok{room}")
+
+
+def _server(app: App, name: str) -> Iterator[Check]:
+    try:
+        databases = app.source(name).databases()
+    except GuardianError as error:
+        yield Check(f"server {name}", Verdict.FAILED, error.message, error.mend)
+        return
+    for database in databases:
+        label = f"{name}/{database}"
+        yield from _guarded(label, lambda label=label, db=database: _database(app, name, label, db))  # type: ignore[misc]
+
+
+def _database(app: App, name: str, label: str, database: str) -> Iterator[Check]:
+    report = inspect_access(app.connector(name), database)
+    tool = choose_client(report.server_version_num, closest=True)
+    yield Check(
+        label,
+        Verdict.OK,
+        f"PostgreSQL {report.server_version.split()[0]} as {report.role}, "
+        f"{report.tables} tables, pg_dump {tool.version}",
+    )
+    for finding in report.findings:
+        verdict = Verdict.FAILED if finding.fatal else Verdict.WARNING
+        yield Check(label, verdict, finding.text, finding.mend)
+    if abs(report.clock_skew_seconds) > _SKEW_SECONDS:
+        yield Check(
+            label,
+            Verdict.WARNING,
+            f"its clock differs from ours by {format_duration(abs(report.clock_skew_seconds))}",
+            "synchronise both (chrony, systemd-timesyncd)",
+        )

@@ -1,0 +1,90 @@
+"""How each database stands: from the catalog and the schedule, without asking any server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from guardian.backup.schedule import parse_schedule
+from guardian.daemon.app import App
+from guardian.model import BackupRecord, DatabaseRef, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """One database. ``running`` names who backs it up now, ``next_at`` is the schedule's next."""
+
+    ref: DatabaseRef
+    last: BackupRecord | None
+    last_proven: BackupRecord | None
+    backups: int
+    consecutive_failures: int
+    last_error: str | None
+    overdue: bool
+    running: str | None
+    next_at: datetime | None
+
+
+def database_statuses(app: App) -> list[DatabaseStatus]:
+    """Every configured database, and every other one that has backups."""
+    records: dict[DatabaseRef, list[BackupRecord]] = {}
+    for record in app.catalog.backups():
+        records.setdefault(record.ref, []).append(record)
+    running = {
+        lease.name.removeprefix("backup:"): str(lease.holder)
+        for lease in app.catalog.leases("backup:")
+    }
+    refs = {*records, *_configured(app), *_tried(app)}
+    return [_status(app, ref, records.get(ref, []), running.get(str(ref))) for ref in sorted(refs)]
+
+
+def _configured(app: App) -> list[DatabaseRef]:
+    found = []
+    for name, server in app.config.servers.items():
+        names = server.databases or [app.connector(name).default_database]
+        found += [DatabaseRef(name, database) for database in names if database != "*"]
+    return found
+
+
+def _tried(app: App) -> set[DatabaseRef]:
+    return {record.ref for record in app.catalog.tries(limit=200)}
+
+
+def _status(
+    app: App, ref: DatabaseRef, records: list[BackupRecord], running: str | None
+) -> DatabaseStatus:
+    last = records[0] if records else None
+    failures = app.catalog.consecutive_failures(ref)
+    next_at, overdue = _timing(app, ref, last)
+    return DatabaseStatus(
+        ref=ref,
+        last=last,
+        last_proven=next((record for record in records if record.proven), None),
+        backups=len(records),
+        consecutive_failures=failures,
+        last_error=_last_error(app, ref) if failures else None,
+        overdue=overdue,
+        running=running,
+        next_at=next_at,
+    )
+
+
+def _last_error(app: App, ref: DatabaseRef) -> str | None:
+    for record in app.catalog.tries(ref.server, ref.database, limit=20):
+        if record.status is RunStatus.FAILED:
+            return record.error
+    return None
+
+
+def _timing(app: App, ref: DatabaseRef, last: BackupRecord | None) -> tuple[datetime | None, bool]:
+    section = app.config.servers.get(ref.server)
+    if section is None or section.backup.schedule is None:
+        return None, False
+    schedule = parse_schedule(section.backup.schedule)
+    zone = ZoneInfo(section.backup.timezone)
+    now = app.clock.now()
+    overdue = last is not None and schedule.overdue(
+        last.started_at, now, schedule.interval_hint() / 2, zone
+    )
+    return schedule.next_after(now, zone), overdue
