@@ -1,0 +1,211 @@
+"""Tries, backups and their copies as rows. Each function runs in a transaction of its caller."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, exists, func, insert, or_, select, update
+from sqlalchemy.orm import aliased
+
+from guardian.adapters.catalog import rows, rules
+from guardian.adapters.catalog.models import Backup, Copy, Pin, StoredManifest
+from guardian.backup.manifest import encode_manifest
+from guardian.errors import Cause
+from guardian.model import (
+    BackupId,
+    BackupRecord,
+    DatabaseRef,
+    Lease,
+    Manifest,
+    ProofLevel,
+    RunStatus,
+    StoreOutcome,
+    StoreStatus,
+)
+
+_COLUMNS = [
+    *(one for one in Backup.__table__.columns if one.name not in {"lease_token", "holder"}),
+    exists().where(Pin.backup_id == Backup.id).label("pinned"),
+]
+_LIES_SOMEWHERE = and_(
+    Backup.status == RunStatus.SUCCEEDED.value,
+    exists().where(
+        Copy.backup_id == Backup.id,
+        Copy.status == StoreStatus.SUCCEEDED.value,
+        Copy.deleted_at.is_(None),
+    ),
+)
+_NEWEST_SNAPSHOT = (Backup.snapshot_at.desc(), Backup.number.desc())
+_NEWEST_START = (Backup.started_at.desc(), Backup.number.desc())
+
+
+def listing(
+    connection: Connection,
+    *conditions: Any,
+    server: str | None = None,
+    database: str | None = None,
+    limit: int | None = None,
+    by_start: bool = False,
+) -> list[BackupRecord]:
+    """Records in order, in two queries however many they are."""
+    chosen: Select[Any] = select(*_COLUMNS).where(*conditions)
+    if server is not None:
+        chosen = chosen.where(Backup.server == server)
+    if database is not None:
+        chosen = chosen.where(Backup.database == database)
+    chosen = chosen.order_by(*(_NEWEST_START if by_start else _NEWEST_SNAPSHOT)).limit(limit)
+    # All copies are read in one go where all backups are; a subquery would only cost time.
+    copies: Select[Any] = select(Copy.__table__).order_by(Copy.backup_id, Copy.position)
+    if limit is not None or conditions or server is not None or database is not None:
+        copies = copies.where(Copy.backup_id.in_(select(chosen.subquery().c.id)))
+    of_backup: dict[str, list[Any]] = defaultdict(list)
+    for copy in connection.execute(copies):
+        of_backup[copy.backup_id].append(copy)
+    return [rows.backup_record(row, of_backup[row.id]) for row in connection.execute(chosen)]
+
+
+def in_stores(
+    connection: Connection, server: str | None, database: str | None, limit: int | None
+) -> list[BackupRecord]:
+    """Backups that lie in at least one store, newest snapshot first."""
+    return listing(connection, _LIES_SOMEWHERE, server=server, database=database, limit=limit)
+
+
+def by_prefix(connection: Connection, prefix: str) -> list[BackupRecord]:
+    """Those whose id starts so, case and all (LIKE differs between databases in that)."""
+    matches = func.substr(Backup.id, 1, len(prefix)) == prefix
+    return listing(connection, _LIES_SOMEWHERE, matches)
+
+
+def one(connection: Connection, backup: BackupId) -> BackupRecord | None:
+    """One try or backup."""
+    return next(iter(listing(connection, Backup.id == backup)), None)
+
+
+def begin(
+    connection: Connection, backup: BackupId, ref: DatabaseRef, at: datetime, lease: Lease
+) -> None:
+    """A try that runs."""
+    if connection.scalar(select(Backup.id).where(Backup.id == backup)) is not None:
+        raise rules.taken(backup)
+    connection.execute(
+        insert(Backup).values(
+            id=backup,
+            server=ref.server,
+            database=ref.database,
+            status=RunStatus.RUNNING.value,
+            started_at=at,
+            stored_bytes=0,
+            dumped_bytes=0,
+            proof=ProofLevel.NONE.value,
+            lease_token=lease.token,
+            holder=str(lease.holder),
+        )
+    )
+
+
+def succeed(connection: Connection, manifest: Manifest, copies: list[dict[str, Any]]) -> None:
+    """Write down a backup that lies in stores, whatever was known of it before."""
+    values = rows.manifest_values(manifest)
+    changed = connection.execute(update(Backup).where(Backup.id == manifest.id).values(values))
+    if not changed.rowcount:
+        connection.execute(insert(Backup).values(id=manifest.id, **values))
+    text = {"manifest": encode_manifest(manifest).decode()}
+    put(connection, StoredManifest, {"backup_id": manifest.id}, text)
+    put_copies(connection, manifest.id, copies)
+
+
+def put_copies(connection: Connection, backup: BackupId, copies: list[dict[str, Any]]) -> None:
+    """Write down what became of a backup in stores, over what was known before."""
+    for values in copies:
+        put(connection, Copy, {"backup_id": backup, "store": values["store"]}, values)
+
+
+def next_position(connection: Connection, backup: BackupId, store: str) -> int:
+    """Where a store stands in the order of a backup's stores: as before, or last."""
+    query = select(Copy.store, Copy.position).where(Copy.backup_id == backup)
+    known: dict[str, int] = {row.store: row.position for row in connection.execute(query)}
+    return known.get(store, max(known.values(), default=-1) + 1)
+
+
+def fail(
+    connection: Connection,
+    backup: BackupId,
+    status: RunStatus,
+    at: datetime,
+    cause: Cause,
+    message: str,
+    outcomes: Sequence[StoreOutcome],
+) -> None:
+    """End a try that did not succeed."""
+    found = connection.scalar(select(Backup.status).where(Backup.id == backup).with_for_update())
+    if found is None:
+        raise rules.unknown(backup)
+    if found == RunStatus.SUCCEEDED.value:
+        return
+    end(connection, backup, status, at, cause, message)
+    put_copies(connection, backup, [rows.copy_values(at, one) for at, one in enumerate(outcomes)])
+
+
+def end(
+    connection: Connection,
+    backup: BackupId,
+    status: RunStatus,
+    at: datetime,
+    cause: Cause,
+    message: str,
+) -> None:
+    """Set how a try ended."""
+    connection.execute(
+        update(Backup)
+        .where(Backup.id == backup)
+        .values(status=status.value, finished_at=at, cause=cause.value, error=message)
+    )
+
+
+def running_locked(connection: Connection, ref: DatabaseRef | None) -> list[Any]:
+    """The rows of tries that run; none of them ends before this transaction does."""
+    query = select(Backup.id, Backup.lease_token, Backup.holder).where(
+        Backup.status == RunStatus.RUNNING.value
+    )
+    if ref is not None:
+        query = query.where(Backup.server == ref.server, Backup.database == ref.database)
+    return list(connection.execute(query.order_by(Backup.number).with_for_update()))
+
+
+def failures(connection: Connection, ref: DatabaseRef) -> int:
+    """Failed tries that began after the last that succeeded."""
+    later = aliased(Backup)
+    succeeded_later = exists().where(
+        later.server == ref.server,
+        later.database == ref.database,
+        later.status == RunStatus.SUCCEEDED.value,
+        or_(
+            later.started_at > Backup.started_at,
+            and_(later.started_at == Backup.started_at, later.number > Backup.number),
+        ),
+    )
+    query = select(func.count(Backup.number)).where(
+        Backup.server == ref.server,
+        Backup.database == ref.database,
+        Backup.status == RunStatus.FAILED.value,
+        ~succeeded_later,
+    )
+    return connection.execute(query).scalar_one()
+
+
+def require(connection: Connection, backup: BackupId) -> None:
+    """Raise NotFoundError unless the backup is known; lock its row."""
+    query = select(Backup.id).where(Backup.id == backup).with_for_update()
+    if connection.scalar(query) is None:
+        raise rules.unknown(backup)
+
+
+def put(connection: Connection, table: Any, key: dict[str, Any], values: dict[str, Any]) -> None:
+    """Update the row with that key, or insert it. Its backup's row is locked, so nobody inserts beside us."""
+    changed = connection.execute(update(table).filter_by(**key).values(**values))
+    if not changed.rowcount:
+        connection.execute(insert(table).values(**{**key, **values}))

@@ -1,0 +1,153 @@
+"""The catalog's tables. Their names start with ``guardian_``, so they may share a database.
+
+Nothing outside of this folder sees these classes: the catalog gives records of guardian.model.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, MetaData, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from guardian.adapters.catalog.columns import Key, Prose, UtcDateTime
+
+CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Names for constraints, so that migrations can speak of them on every database."""
+
+_Serial = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite counts up only what is called INTEGER."""
+
+
+class Base(DeclarativeBase):
+    """What all tables share."""
+
+    metadata = MetaData(naming_convention=CONVENTION)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UtcDateTime,
+        str: Prose,
+        int: BigInteger,
+    }
+
+
+class Backup(Base):
+    """One try. ``number`` is the order of arrival, which settles ties in time."""
+
+    __tablename__ = "guardian_backups"
+
+    number: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Key, unique=True)
+    server: Mapped[str] = mapped_column(Key)
+    database: Mapped[str] = mapped_column(Key)
+    status: Mapped[str] = mapped_column(Key)
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    snapshot_at: Mapped[datetime | None]
+    stored_bytes: Mapped[int] = mapped_column(default=0)
+    dumped_bytes: Mapped[int] = mapped_column(default=0)
+    proof: Mapped[str] = mapped_column(Key)
+    proven: Mapped[bool | None]
+    proven_at: Mapped[datetime | None]
+    cause: Mapped[str | None] = mapped_column(Key)
+    error: Mapped[str | None]
+    lease_token: Mapped[str | None] = mapped_column(Key)
+    holder: Mapped[str | None]
+    """Who made it, for people. Whether they live is asked of the lease."""
+
+    __table_args__ = (
+        Index(None, "server", "database", "started_at"),
+        Index(None, "status"),
+    )
+
+
+class StoredManifest(Base):
+    """A backup's manifest as JSON. Apart, because lists never need it and it is big."""
+
+    __tablename__ = "guardian_manifests"
+
+    backup_id: Mapped[str] = mapped_column(Key, ForeignKey(Backup.id), primary_key=True)
+    manifest: Mapped[str] = mapped_column(Text)
+
+
+class Copy(Base):
+    """What became of one backup in one store, and whether it still lies there."""
+
+    __tablename__ = "guardian_copies"
+
+    backup_id: Mapped[str] = mapped_column(Key, ForeignKey(Backup.id), primary_key=True)
+    store: Mapped[str] = mapped_column(Key, primary_key=True)
+    position: Mapped[int]
+    status: Mapped[str] = mapped_column(Key)
+    error: Mapped[str | None]
+    cause: Mapped[str | None] = mapped_column(Key)
+    locked_until: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+
+class Pin(Base):
+    """A backup that retention may not touch."""
+
+    __tablename__ = "guardian_pins"
+
+    backup_id: Mapped[str] = mapped_column(Key, ForeignKey(Backup.id), primary_key=True)
+    pinned_at: Mapped[datetime]
+    pinned_by: Mapped[str]
+    reason: Mapped[str | None]
+
+
+class Proof(Base):
+    """One drill. ``details`` is JSON: the differences and the checks."""
+
+    __tablename__ = "guardian_proofs"
+
+    number: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    backup_id: Mapped[str] = mapped_column(Key, ForeignKey(Backup.id), index=True)
+    store: Mapped[str] = mapped_column(Key)
+    result: Mapped[str] = mapped_column(Key)
+    at: Mapped[datetime]
+    tables: Mapped[int]
+    rows: Mapped[int]
+    seconds: Mapped[float]
+    fetch_seconds: Mapped[float]
+    restore_seconds: Mapped[float]
+    compare_seconds: Mapped[float]
+    reason: Mapped[str | None]
+    details: Mapped[str] = mapped_column(Text)
+
+
+class LoggedEvent(Base):
+    """Something that happened. No foreign key: it may be about a backup that is long gone."""
+
+    __tablename__ = "guardian_events"
+
+    number: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    kind: Mapped[str] = mapped_column(Key, index=True)
+    message: Mapped[str]
+    server: Mapped[str | None] = mapped_column(Key)
+    database: Mapped[str | None] = mapped_column(Key)
+    backup_id: Mapped[str | None] = mapped_column(Key)
+    data: Mapped[str] = mapped_column(Text)
+
+
+class HeldLease(Base):
+    """Who may do some named work alone, and until when. ``token`` is new with each taking."""
+
+    __tablename__ = "guardian_leases"
+
+    name: Mapped[str] = mapped_column(Key, primary_key=True)
+    token: Mapped[str] = mapped_column(Key)
+    host: Mapped[str]
+    boot: Mapped[str]
+    pid: Mapped[int]
+    pid_started: Mapped[str]
+    command: Mapped[str]
+    acquired_at: Mapped[datetime]
+    expires_at: Mapped[datetime]

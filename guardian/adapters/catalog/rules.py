@@ -1,0 +1,94 @@
+"""What every catalog decides alike, whatever it is kept in. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from guardian.errors import AlreadyRunningError, CatalogError, NotFoundError
+from guardian.model import BackupId, Event, Holder, Lease, StoreOutcome, StoreStatus
+
+IsAlive = Callable[[Holder], bool | None]
+"""Whether a holder's process runs; None where that cannot be known."""
+
+
+def utc(value: datetime) -> datetime:
+    """The instant in UTC.
+
+    Raises:
+        ValueError: it is naive, so nobody knows which instant is meant.
+    """
+    if value.tzinfo is None:
+        raise ValueError(f"{value!r} has no timezone; the catalog takes aware datetimes only")
+    return value.astimezone(UTC)
+
+
+def is_free(lease: Lease, now: datetime, is_alive: IsAlive) -> bool:
+    """Whether somebody else may take the lease: it has lapsed, or its holder is surely dead."""
+    return lease.expires_at <= now or is_alive(lease.holder) is False
+
+
+def is_live(lease: Lease, now: datetime, is_alive: IsAlive) -> bool:
+    """Whether work under the lease may still go on.
+
+    A process on this host that surely lives counts although its lease has lapsed (it was suspended,
+    say, or the clock jumped): it will renew, or hear that another has taken the lease.
+    """
+    alive = is_alive(lease.holder)
+    return alive is True or (alive is None and lease.expires_at > now)
+
+
+def refusal(lease: Lease) -> AlreadyRunningError:
+    """What somebody hears who wants a lease that is held."""
+    return AlreadyRunningError(
+        f"{lease.name} is already running: {lease.holder}, since {_readable(lease.acquired_at)}",
+        mend="wait for it to end, or stop that process"
+        f" (if it is gone, the lease lapses at {_readable(lease.expires_at)})",
+    )
+
+
+def loss(lease: Lease, other: Lease | None) -> AlreadyRunningError:
+    """What the former holder of a lease hears at its next renewal."""
+    if other is None:
+        return AlreadyRunningError(f"{lease.name}: the lease has lapsed and was cleared away")
+    since = _readable(other.acquired_at)
+    return AlreadyRunningError(f"{lease.name}: the lease went to {other.holder}, since {since}")
+
+
+def died(holder: str) -> str:
+    """Why a try is marked interrupted."""
+    return f"interrupted: the process that made it died: {holder}"
+
+
+def unknown(backup: BackupId) -> NotFoundError:
+    """The catalog has no such backup."""
+    return NotFoundError(
+        f"backup {backup} is not in the catalog", mend="`guardian backup list` shows those that are"
+    )
+
+
+def taken(backup: BackupId) -> CatalogError:
+    """A try begins with an id that is there already."""
+    return CatalogError(f"backup {backup} is in the catalog already; ids are used once")
+
+
+def settled(event: Event) -> Event:
+    """The event as it is kept: in UTC, with the server of its database."""
+    server = event.ref.server if event.ref else event.server
+    return replace(event, at=utc(event.at), server=server, data=dict(event.data))
+
+
+def checked(outcomes: Sequence[StoreOutcome]) -> Sequence[StoreOutcome]:
+    """The outcomes of a backup that succeeded.
+
+    Raises:
+        ValueError: it lies in no store, so it did not succeed.
+    """
+    if not any(outcome.status is StoreStatus.SUCCEEDED for outcome in outcomes):
+        raise ValueError("a backup that is committed lies in at least one store")
+    return outcomes
+
+
+def _readable(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
