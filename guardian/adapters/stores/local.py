@@ -32,7 +32,7 @@ _GONE = {errno.ENOENT, errno.ENOTDIR}
 
 
 class LocalStore:
-    """A folder as a store. An object that is expected to leave less than ``min_free`` is refused."""
+    """A folder as a store. A write that is expected to leave less than ``min_free`` is refused."""
 
     def __init__(self, name: str, path: Path | str, *, min_free: int = 0) -> None:
         self._name = name
