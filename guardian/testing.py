@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
+from guardian.adapters.catalog.memory import MemoryCatalog
 from guardian.adapters.stores.memory import Faults, MemoryStore
 
-__all__ = ["FakeClock", "Faults", "MemoryStore"]
+__all__ = ["FakeClock", "Faults", "MemoryCatalog", "MemoryStore"]
 
 
 class FakeClock:

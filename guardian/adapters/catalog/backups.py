@@ -147,7 +147,12 @@ def fail(
     if found == RunStatus.SUCCEEDED.value:
         return
     end(connection, backup, status, at, cause, message)
-    put_copies(connection, backup, [rows.copy_values(at, one) for at, one in enumerate(outcomes)])
+    # Nothing lies anywhere, even where a store had done its part: the run takes that back.
+    copies = [
+        {**rows.copy_values(position, one), "deleted_at": at}
+        for position, one in enumerate(outcomes)
+    ]
+    put_copies(connection, backup, copies)
 
 
 def end(
@@ -205,7 +210,10 @@ def require(connection: Connection, backup: BackupId) -> None:
 
 
 def put(connection: Connection, table: Any, key: dict[str, Any], values: dict[str, Any]) -> None:
-    """Update the row with that key, or insert it. Its backup's row is locked, so nobody inserts beside us."""
+    """Update the row with that key, or insert it.
+
+    The caller has locked the backup's row, so nobody inserts beside us.
+    """
     changed = connection.execute(update(table).filter_by(**key).values(**values))
     if not changed.rowcount:
         connection.execute(insert(table).values(**{**key, **values}))
