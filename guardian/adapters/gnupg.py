@@ -8,10 +8,12 @@ pipe; a source that raises leaves a valid, truncated message behind ``ok``.
 from __future__ import annotations
 
 import logging
+import re
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,14 @@ from guardian.ports import Readable, Sink
 
 _BUFFER = 1 << 20
 _CIPHER = "AES256"
+_WIRE = "latin-1"
+"""What python-gnupg reads gpg's words in: any byte, since a damaged message makes gpg print any."""
 _COMMON = ["--no-auto-check-trustdb", "--trust-model", "always", "--compress-algo", "none"]
+_DAMAGE = re.compile(r"manipulated|pending bytes|invalid packet|decryption incomplete")
 _INSTALL = "install it (Debian: apt-get install gnupg; macOS: brew install gnupg)"
 
 # python-gnupg logs every status line at DEBUG and gpg's failures at WARNING; we tell them better.
-logging.getLogger("gnupg").setLevel(logging.ERROR)
+logging.getLogger("gnupg").setLevel(logging.CRITICAL)
 
 
 class GnupgEncryptor:
@@ -73,7 +78,8 @@ class GnupgEncryptor:
         gpg = self._gpg(flow)
         options = [*_COMMON, "--no-symkey-cache", "--force-mdc"]
         if self._recipients:
-            result = gpg.encrypt_file(
+            run = partial(
+                gpg.encrypt_file,
                 flow,
                 list(self.describe().key_ids),
                 armor=False,
@@ -84,7 +90,8 @@ class GnupgEncryptor:
             # The highest count that RFC 4880 can express; costs 0.1 s, makes guessing dear.
             options += ["--s2k-mode", "3", "--s2k-digest-algo", "SHA512"]
             options += ["--s2k-count", "65011712"]
-            result = gpg.encrypt_file(
+            run = partial(
+                gpg.encrypt_file,
                 flow,
                 None,
                 symmetric=_CIPHER,
@@ -92,15 +99,17 @@ class GnupgEncryptor:
                 armor=False,
                 extra_args=options,
             )
-        flow.settle(result, "encrypt")
+        flow.settle(run, "encrypt")
 
     def decrypt(self, source: Readable, sink: Sink) -> None:
         """Decrypt. The sink sees plaintext before a damaged message is known to be one."""
         flow = _Flow(source, sink)
         gpg = self._gpg(flow)
         passphrase = self._passphrase() if self._passphrase_file is not None else None
-        result = gpg.decrypt_file(flow, passphrase=passphrase, extra_args=["--no-symkey-cache"])
-        flow.settle(result, "decrypt")
+        run = partial(
+            gpg.decrypt_file, flow, passphrase=passphrase, extra_args=["--no-symkey-cache"]
+        )
+        flow.settle(run, "decrypt")
 
     def _gpg(self, flow: _Flow | None = None) -> gnupg.GPG:
         """A GPG object for one operation: ``on_data`` belongs to the object."""
@@ -116,7 +125,7 @@ class GnupgEncryptor:
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise EncryptionError(f"{self._binary} cannot be run", mend=_INSTALL) from error
-        gpg.encoding = "utf-8"
+        gpg.encoding = _WIRE
         gpg.buffer_size = _BUFFER
         if flow is not None:
             gpg.on_data = flow.take
@@ -135,7 +144,10 @@ class GnupgEncryptor:
             )
         try:
             mode = path.stat().st_mode
-            text = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+            if not stat.S_ISREG(mode):  # a pipe would keep us waiting
+                raise EncryptionError(f"passphrase file {path} is not a file")
+            # Bytes, since text mode would turn CR into LF; gpg --passphrase-file keeps a CR.
+            text = path.read_bytes().decode().removesuffix("\n")
         except FileNotFoundError as error:
             raise EncryptionError(
                 f"passphrase file {path} does not exist",
@@ -153,12 +165,17 @@ class GnupgEncryptor:
             raise EncryptionError(f"passphrase file {path} is empty", mend="write the passphrase")
         if any(character in text for character in "\n\r\x00"):
             raise EncryptionError(
-                f"passphrase file {path} holds more than one line", mend="keep one line only"
+                f"passphrase file {path} holds more than one line, or a carriage return",
+                mend="keep one line only, ended as Unix does: gpg --passphrase-file keeps a CR",
             )
-        return text
+        return text.encode().decode(_WIRE)  # so that the very bytes reach gpg
 
     def _usable_key(self, gpg: gnupg.GPG, recipient: str) -> str:
         """The fingerprint of a recipient's key, which must be valid and able to encrypt."""
+        if not recipient.strip() or recipient.startswith("-"):  # gpg would take it for an option
+            raise EncryptionError(
+                f"recipient {recipient!r} names no key", mend="write the key's full fingerprint"
+            )
         where = self._homedir or "gpg's default home"
         keys = [dict(key) for key in gpg.list_keys(keys=[recipient])]
         if not keys:
@@ -239,20 +256,29 @@ class _Flow:
                 self._sink_error = error
         return False
 
-    def settle(self, result: Any, verb: str) -> None:
-        """Raise what went wrong anywhere: source, sink, gpg, in this order."""
+    def settle(self, run: Callable[[], Any], verb: str) -> None:
+        """Run gpg, and raise what went wrong anywhere: source, sink, gpg, in this order."""
+        result, broken = None, None
+        try:
+            result = run()
+        except OSError as pipe_error:  # gpg ended before it had read everything
+            broken = pipe_error
         for error in (self._source_error, self._sink_error):
             if error is not None:
                 raise error
-        if result.ok and self._ended and getattr(result, "on_data_failure", None) is None:
+        if result is None:
+            raise EncryptionError(f"gpg could not {verb}: it ended too early") from broken
+        failure = getattr(result, "on_data_failure", None)
+        if result.ok and result.returncode == 0 and self._ended and failure is None:
             return
         raise _failure(result, verb)
 
 
 def _failure(result: Any, verb: str) -> GuardianError:
+    said = (result.stderr or "").encode(_WIRE).decode(errors="replace")
     words = [
         line.removeprefix("gpg: ").strip()
-        for line in (result.stderr or "").splitlines()
+        for line in said.splitlines()
         if line.startswith("gpg: ") and "encrypted with" not in line
     ]
     reason = (words or [result.status or "it said nothing"])[-1]
@@ -264,4 +290,8 @@ def _failure(result: Any, verb: str) -> GuardianError:
         reason, mend = "the secret key is not here", "import it with gpg --import"
     elif "inappropriate ioctl" in lowered or "no pinentry" in lowered or "no_secret" in lowered:
         mend = "the secret key wants a passphrase: preset it in gpg-agent"
+    elif result.status == "no data was provided" or not (words or result.status):
+        reason = "this is no encrypted message"
+    elif _DAMAGE.search(lowered):
+        reason = "the data is damaged or cut short"
     return EncryptionError(f"gpg could not {verb}: {reason}", mend=mend)

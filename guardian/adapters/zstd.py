@@ -79,7 +79,10 @@ class _Decompressing:
             if block:
                 if self._frame.eof:
                     raise UnrestorableError("the compressed data goes on after its end")
-                return self._frame.decompress(block)
+                plain = self._frame.decompress(block)
+                if self._frame.unused_data:
+                    raise UnrestorableError("the compressed data goes on after its end")
+                return plain
         except zstandard.ZstdError as error:
             raise UnrestorableError(f"the compressed data is damaged: {error}") from error
         if not self._frame.eof:
