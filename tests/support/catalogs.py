@@ -1,0 +1,140 @@
+"""Manifests, holders and catalogs of each kind, for tests of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+
+from guardian.adapters.catalog.catalog import open_catalog
+from guardian.adapters.catalog.engine import parse_url
+from guardian.model import (
+    BackupId,
+    DatabaseFacts,
+    DatabaseRef,
+    Encryption,
+    EncryptionKind,
+    Extension,
+    GlobalsLevel,
+    Holder,
+    Manifest,
+    Part,
+    PartKind,
+    ProofLevel,
+    StoreOutcome,
+    StoreStatus,
+)
+from guardian.ports import Catalog
+from guardian.testing import FakeClock, MemoryCatalog
+from support.postgres import Database
+
+START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+MAIN = DatabaseRef("main", "mina")
+TTL = timedelta(minutes=2)
+
+
+def backup_id(number: int, at: datetime = START) -> BackupId:
+    """An id as runs make it."""
+    return BackupId(f"{at:%Y%m%dT%H%M%SZ}-{number:06x}")
+
+
+def manifest(backup: BackupId, ref: DatabaseRef = MAIN, at: datetime = START) -> Manifest:
+    """A manifest with something in every field."""
+    return Manifest(
+        id=backup,
+        ref=ref,
+        started_at=at,
+        snapshot_at=at + timedelta(seconds=1, microseconds=500),
+        finished_at=at + timedelta(seconds=60),
+        parts=(
+            Part("database.dump.zst.gpg", PartKind.DUMP, 1000, 5000, "ab" * 32),
+            Part("globals.sql.zst.gpg", PartKind.GLOBALS, 10, 20, "cd" * 32),
+        ),
+        encryption=Encryption(EncryptionKind.SYMMETRIC),
+        compression_level=3,
+        proof=ProofLevel.CONTENT,
+        globals=GlobalsLevel.FULL,
+        facts=DatabaseFacts(
+            server_version="15.18",
+            server_version_num=150018,
+            system_identifier="7412",
+            encoding="UTF8",
+            collate="C",
+            ctype="C",
+            locale_provider="libc",
+            extensions=(Extension("plpgsql", "1.0"),),
+        ),
+        dump_version="15.18",
+        guardian_version="0.1.0",
+        warnings=("globals without passwords",),
+    )
+
+
+def stored(*stores: str) -> list[StoreOutcome]:
+    """It went well in all of these."""
+    return [StoreOutcome(store, StoreStatus.SUCCEEDED) for store in stores]
+
+
+def holder(pid: int = 100, host: str = "alpha") -> Holder:
+    """Some process."""
+    return Holder(host, f"boot-of-{host}", pid, "12345", "guardian backup now")
+
+
+@dataclass
+class CatalogSite:
+    """A catalog, and what a test may do to the world around it.
+
+    ``alive`` says which holders are alive or dead; of all others nobody knows.
+    """
+
+    kind: str
+    url: str | None = None
+    clock: FakeClock = field(default_factory=lambda: FakeClock(START))
+    alive: dict[Holder, bool] = field(default_factory=dict)
+    opened: list[Catalog] = field(default_factory=list)
+
+    def open(self) -> Catalog:
+        """The catalog as one more process sees it."""
+        if self.url is None:
+            if not self.opened:
+                self.opened.append(MemoryCatalog(self.clock, self.alive.get))
+            return self.opened[0]
+        self.opened.append(open_catalog(self.url, clock=self.clock, is_alive=self.alive.get))
+        return self.opened[-1]
+
+    def turn(self, by: timedelta) -> None:
+        """Let time pass. PostgreSQL's clock is its own, so there the leases grow older instead."""
+        self.clock.advance(by)
+        if self.kind == "postgres":
+            self.execute(
+                "UPDATE guardian_leases SET acquired_at = acquired_at - :by,"
+                " expires_at = expires_at - :by",
+                by=by,
+            )
+
+    def execute(self, statement: str, **values: object) -> None:
+        """Change the database behind the catalog's back."""
+        assert self.url is not None
+        engine = create_engine(parse_url(self.url))
+        with engine.begin() as connection:
+            connection.execute(text(statement), values)
+        engine.dispose()
+
+    def close(self) -> None:
+        for catalog in self.opened:
+            catalog.close()
+
+
+def sqlite_url(folder: Path) -> str:
+    """A catalog in that folder."""
+    return f"sqlite:///{folder}/state/catalog.db"
+
+
+def make_site(kind: str, folder: Path, database: Callable[[], Database]) -> CatalogSite:
+    """A new catalog of that kind: ``memory``, ``sqlite`` or ``postgres``."""
+    if kind == "memory":
+        return CatalogSite(kind)
+    return CatalogSite(kind, sqlite_url(folder) if kind == "sqlite" else database().uri())
