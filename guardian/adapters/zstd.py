@@ -8,6 +8,8 @@ from guardian.errors import UnrestorableError
 from guardian.ports import Readable
 
 _BLOCK = 1 << 20
+_PIECE = 512
+"""Decompressed at a time: zeros grow by a factor of 32,768, so a piece makes 16 MiB at most."""
 
 
 class ZstdCompressor:
@@ -60,6 +62,7 @@ class _Decompressing:
     def __init__(self, source: Readable) -> None:
         self._source = source
         self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._block = memoryview(b"")
         self._rest = b""
         self._ended = False
 
@@ -73,19 +76,20 @@ class _Decompressing:
         return given
 
     def _next(self) -> bytes:
-        # Compressed blocks are small: a block of zeros may grow by four orders of magnitude.
-        block = self._source.read(_BLOCK // 8)
+        if not self._block:
+            self._block = memoryview(self._source.read(_BLOCK))
+        if not self._block:
+            if not self._frame.eof:
+                raise UnrestorableError("the compressed data ends too early")
+            self._ended = True
+            return b""
+        piece, self._block = self._block[:_PIECE], self._block[_PIECE:]
+        if self._frame.eof:
+            raise UnrestorableError("the compressed data goes on after its end")
         try:
-            if block:
-                if self._frame.eof:
-                    raise UnrestorableError("the compressed data goes on after its end")
-                plain = self._frame.decompress(block)
-                if self._frame.unused_data:
-                    raise UnrestorableError("the compressed data goes on after its end")
-                return plain
+            plain = self._frame.decompress(piece)
         except zstandard.ZstdError as error:
             raise UnrestorableError(f"the compressed data is damaged: {error}") from error
-        if not self._frame.eof:
-            raise UnrestorableError("the compressed data ends too early")
-        self._ended = True
-        return b""
+        if self._frame.unused_data:
+            raise UnrestorableError("the compressed data goes on after its end")
+        return plain
