@@ -172,7 +172,8 @@ class GnupgEncryptor:
 
     def _usable_key(self, gpg: gnupg.GPG, recipient: str) -> str:
         """The fingerprint of a recipient's key, which must be valid and able to encrypt."""
-        if not recipient.strip() or recipient.startswith("-"):  # gpg would take it for an option
+        # gpg would take a dash for an option, and a mark such as * alone for every key.
+        if recipient.startswith("-") or not recipient.strip(" =<@*+&#"):
             raise EncryptionError(
                 f"recipient {recipient!r} names no key", mend="write the key's full fingerprint"
             )
