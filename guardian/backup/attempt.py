@@ -83,9 +83,10 @@ class Guard:
             self.check()
             self._clock.sleep(min(rest, 1.0))
 
-    def wait(self, sealing: Sealing, stop: Callable[[], None]) -> Part:
-        """Wait for a part, watching; on any reason to end, stop its source and let it end."""
+    def seal(self, sealing: Sealing, stop: Callable[[], None]) -> Part:
+        """Seal a part, watching; on any reason to end, stop its source and let it end."""
         try:
+            sealing.start()
             while not sealing.wait(_POLL_SECONDS):
                 self.check()
         except BaseException:
@@ -210,11 +211,11 @@ class Attempt:
         expected_bytes: int | None = None,
     ) -> None:
         sealing = self._sealing(kind, stream, stream.finish, advance, expected_bytes)
-        self._parts.append(self._guard.wait(sealing, stream.cancel))
+        self._parts.append(self._guard.seal(sealing, stream.cancel))
 
     def _seal_bytes(self, kind: PartKind, data: bytes) -> None:
         sealing = self._sealing(kind, io.BytesIO(data), lambda: None, lambda _: None, len(data))
-        self._parts.append(self._guard.wait(sealing, lambda: None))
+        self._parts.append(self._guard.seal(sealing, lambda: None))
 
     def _sealing(
         self,
@@ -226,7 +227,7 @@ class Attempt:
     ) -> Sealing:
         making = self._making
         name = STEMS[kind] + making.compressor.suffix + making.encryptor.suffix
-        sealing = Sealing(
+        return Sealing(
             source,
             kind=kind,
             key=backup_prefix(making.ref, making.id) + name,
@@ -237,8 +238,6 @@ class Attempt:
             advance=advance,
             expected_bytes=expected_bytes,
         )
-        sealing.start()
-        return sealing
 
     def _expected(self, snapshot: Snapshot) -> int:
         """Bytes to be stored at most; negative where it is a guess (see lanes)."""

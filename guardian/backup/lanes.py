@@ -17,6 +17,8 @@ from guardian.errors import Cause, GuardianError, StoreError
 from guardian.ports import Store, StoreWriter
 
 _QUEUED_BLOCKS = 6
+_ABORT_SECONDS = 30
+"""How long to wait for a store to take back what was not committed."""
 _END = None
 
 
@@ -55,10 +57,9 @@ class Fanout:
         expected_bytes: int | None = None,
         stall_timeout: timedelta = timedelta(minutes=10),
     ) -> None:
+        self._lanes = lanes
         self._pumps = [
-            _Pump(lane, key, _expected(lane.store, expected_bytes), stall_timeout)
-            for lane in lanes
-            if lane.alive
+            _Pump(lane, key, expected_bytes, stall_timeout) for lane in lanes if lane.alive
         ]
 
     def __enter__(self) -> Fanout:
@@ -85,8 +86,7 @@ class Fanout:
         """
         for pump in self._pumps:
             pump.put(data)
-        if not any(pump.lane.alive for pump in self._pumps):
-            raise no_store_left([pump.lane for pump in self._pumps])
+        self._require_one()
 
     def commit(self, size: int) -> None:
         """Make the part durable and visible wherever all ``size`` bytes arrived.
@@ -97,9 +97,12 @@ class Fanout:
         for pump in self._pumps:
             pump.finish(size)
         for pump in self._pumps:
-            pump.thread.join()
+            pump.wait()
+        self._require_one()
+
+    def _require_one(self) -> None:
         if not any(pump.lane.alive for pump in self._pumps):
-            raise no_store_left([pump.lane for pump in self._pumps])
+            raise no_store_left(self._lanes)
 
 
 class _Pump:
@@ -115,6 +118,8 @@ class _Pump:
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED_BLOCKS)
         self._stopped = threading.Event()
         self._size: int | None = None
+        self._steps = 0  # blocks written so far: what shows that the store still moves
+        self._whole = False
         self.thread = threading.Thread(
             target=self._run, name=f"store {lane.store.name}", daemon=True
         )
@@ -125,19 +130,32 @@ class _Pump:
         try:
             self._queue.put(data, timeout=self._stall_timeout.total_seconds())
         except queue.Full:
-            self._stopped.set()
-            self.lane.fail(
-                StoreError(
-                    f"store {self.lane.store.name} took no data for "
-                    f"{self._stall_timeout.total_seconds():.0f}s",
-                    mend="check its network or disk",
-                    transient=True,
-                )
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._stopped.set()
+        self.lane.fail(
+            StoreError(
+                f"store {self.lane.store.name} took no data for "
+                f"{self._stall_timeout.total_seconds():.0f}s",
+                mend="check its network or disk",
+                transient=True,
             )
+        )
 
     def finish(self, size: int) -> None:
         self._size = size
         self.put(_END)
+
+    def wait(self) -> None:
+        """Until the part is committed, or the store has failed or not moved for too long."""
+        while self.lane.alive and self.thread.is_alive():
+            steps = self._steps
+            self.thread.join(self._stall_timeout.total_seconds())
+            if self.thread.is_alive() and self._steps == steps:
+                self._give_up()
+        if self.lane.alive and not self._whole:
+            self.lane.fail(StoreError(f"store {self.lane.store.name} did not finish {self._key}"))
 
     def stop(self) -> None:
         """Abort unless finished. Does not wait long for a store that hangs: it is a daemon."""
@@ -150,7 +168,8 @@ class _Pump:
                 break
             except queue.Full:
                 self._discard()
-        self.thread.join(timeout=30)
+        if self.lane.alive:  # else it hangs, and we have waited long enough
+            self.thread.join(min(_ABORT_SECONDS, self._stall_timeout.total_seconds()))
 
     def _discard(self) -> None:
         try:
@@ -160,13 +179,12 @@ class _Pump:
 
     def _run(self) -> None:
         try:
-            with self.lane.store.open_writer(
-                self._key, expected_bytes=self._expected_bytes
-            ) as writer:
+            expected = _expected(self.lane.store, self._expected_bytes)
+            with self.lane.store.open_writer(self._key, expected_bytes=expected) as writer:
                 if self._pump(writer):
-                    stored = writer.commit()
-                    self.lane.written.append(self._key)
-                    self._require_size(stored.size)
+                    self.lane.written.append(self._key)  # a commit that fails may have been made
+                    self._require_size(writer.commit().size)
+                    self._whole = True
         except GuardianError as error:
             self.lane.fail(error)
         except Exception as error:  # noqa: BLE001 - a store's defect must not spoil the others
@@ -188,6 +206,7 @@ class _Pump:
             if self._stopped.is_set():
                 return False
             writer.write(data)
+            self._steps += 1
         return not self._stopped.is_set() and self._size is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from guardian.backup.manifest import (
     MANIFEST_NAME,
@@ -60,7 +61,7 @@ def recover(
     for record in dead:
         for store in stores:
             try:
-                outcome = _settle(catalog, store, record)
+                outcome = _settle(catalog, store, record, clock.now())
             except GuardianError as error:
                 outcome = f"could not be looked at in {store.name}: {error.message}"
             catalog.record_event(
@@ -69,9 +70,10 @@ def recover(
     return dead
 
 
-def _settle(catalog: Catalog, store: Store, record: BackupRecord) -> str:
+def _settle(catalog: Catalog, store: Store, record: BackupRecord, now: datetime) -> str:
     if store.stat(manifest_key(record.ref, record.id)) is None:
         take_back(store, record.ref, record.id)
+        store.sweep(backup_prefix(record.ref, record.id), now)
         return f"unfinished parts removed from {store.name}"
     catalog.import_manifest(read_manifest(store, record.ref, record.id), store.name)
     return f"found whole in {store.name}"

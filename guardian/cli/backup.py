@@ -17,10 +17,13 @@ from guardian.cli.console import (
     print_table,
     time_text,
 )
-from guardian.cli.main import AppContext
+from guardian.cli.main import AppContext, say_error
 from guardian.errors import ExitCode, NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guardian.backup.prune_result import PruneResult
     from guardian.backup.run import BackupResult
     from guardian.daemon.app import App
     from guardian.model import BackupRecord, Manifest
@@ -154,21 +157,31 @@ def unkeep(context: AppContext, backup_id: str, as_json: bool) -> None:
 @backup.command()
 @click.argument("targets", nargs=-1, metavar="[SERVER[/DATABASE]]...")
 @click.option("--dry-run", is_flag=True, help="Delete nothing; say what would be.")
+@click.option("--trust-clock", is_flag=True, help="A long pause in the history was a real one.")
 @json_option
 @click.pass_obj
-def prune(context: AppContext, targets: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def prune(
+    context: AppContext,
+    targets: tuple[str, ...],
+    dry_run: bool,
+    trust_clock: bool,
+    as_json: bool,
+) -> None:
     """Apply retention; each backup with its verdict and the rule that keeps it."""
-    from guardian.cli.pruning import documents, failed, tell
     from guardian.daemon.app import App
 
     with App(context.config, command="guardian backup prune") as app:
-        results = [app.prune(ref, dry_run=dry_run) for ref in app.prunable(app.targets(targets))]
+        results = [
+            app.prune(ref, dry_run=dry_run, trust_clock=trust_clock)
+            for ref in app.prunable(app.targets(targets))
+        ]
     if as_json:
-        emit_json([document for result in results for document in documents(result)])
+        emit_json([document for result in results for document in result.documents()])
     else:
-        for result in results:
-            tell(result, dry_run=dry_run)
-    if any(failed(result) for result in results):
+        _tell_pruned(results)
+    for problem in [problem for result in results for problem in result.problems]:
+        say_error(problem)
+    if any(result.failed for result in results):
         raise click.exceptions.Exit(ExitCode.FAILED)
 
 
@@ -186,6 +199,28 @@ def find_backup(app: App, text: str) -> BackupRecord:
         shown = ", ".join(record.id for record in found[:4])
         raise UsageError(f"{text!r} fits {len(found)} backups: {shown} …", mend="write more of it")
     return found[0]
+
+
+def _tell_pruned(results: Sequence[PruneResult]) -> None:
+    verdicts = {True: "[green]keep[/]", False: "[yellow]delete[/]"}
+    print_table(
+        ["ID", "DATABASE", "VERDICT", "WHY"],
+        [
+            (
+                backup.id,
+                escape(str(backup.ref)),
+                "[red]deleted[/]" if backup.deleted else verdicts[backup.keep],
+                escape(", ".join(backup.reasons)),
+            )
+            for result in results
+            for backup in result.backups
+        ],
+    )
+    for result in results:
+        for note in result.notes:
+            click.echo(note, err=True)
+        if result.swept:
+            click.echo(f"{result.ref}: {result.swept} leftovers removed", err=True)
 
 
 def _tell(result: BackupResult) -> None:

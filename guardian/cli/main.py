@@ -115,10 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     verbose = any(word == "--verbose" or _is_short_verbose(word) for word in words)
     try:
-        cli.main(args=words, prog_name="guardian", standalone_mode=False)
+        # Not standalone, click returns what a command gave to Exit, and None otherwise.
+        code = cli.main(args=words, prog_name="guardian", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        sys.exit(code if isinstance(code, int) else ExitCode.DONE)
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.USAGE)
@@ -165,7 +165,7 @@ def _set_up_logging(verbosity: int) -> None:
         stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     # Libraries log requests with their headers at DEBUG; that is not for our logs.
-    for name in ("botocore", "boto3", "s3transfer", "urllib3", "gnupg"):
+    for name in ("botocore", "boto3", "s3transfer", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

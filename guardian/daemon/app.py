@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from zoneinfo import ZoneInfo
 
 from guardian import __version__
 from guardian.adapters.clock import SystemClock
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from guardian.adapters.gnupg import GnupgEncryptor
     from guardian.adapters.postgres.connection import Connector
     from guardian.adapters.postgres.source import PostgresSource
+    from guardian.backup.prune_result import PruneResult
     from guardian.config import Config, S3StoreConfig, ServerConfig, StoreConfig
+    from guardian.model import BackupRecord
     from guardian.ports import Clock, Progress, Store
 
 
@@ -183,12 +186,61 @@ class App:
         """
         result = self.runner(ref.server, progress).run(ref)
         if result.status is RunStatus.SUCCEEDED:
-            try:
-                self.prune(ref)
-            except GuardianError as error:
-                # The backup is safe; what should have gone stays until the next run.
-                progress.note(f"{ref}: pruning put off: {error.message}")
+            self._prune_after(ref, progress)
         return result
+
+    def _prune_after(self, ref: DatabaseRef, progress: Progress) -> None:
+        """The backup is safe; what could not be pruned stays until the next run."""
+        try:
+            pruned = self.prune(ref)
+        except GuardianError as error:
+            progress.note(f"{ref}: pruning is put off: {error.message}")
+            return
+        for line in (*pruned.problems, *pruned.notes):
+            progress.note(line)
+
+    def prune(
+        self, ref: DatabaseRef, *, dry_run: bool = False, trust_clock: bool = False
+    ) -> PruneResult:
+        """Apply one database's retention in all configured stores.
+
+        Raises:
+            AlreadyRunningError: another prune is at it.
+        """
+        from guardian.backup.prune import Pruner
+
+        section = self.server(ref.server)
+        pruner = Pruner(
+            stores=list(self.stores.values()),
+            catalog=self.catalog,
+            clock=self.clock,
+            holder=current_holder(self._command),
+        )
+        return pruner.prune(
+            ref,
+            section.retention,
+            ZoneInfo(section.backup.timezone),
+            dry_run=dry_run,
+            trust_clock=trust_clock,
+        )
+
+    def stored_backups(
+        self, store: str, server: str | None = None, database: str | None = None
+    ) -> list[BackupRecord]:
+        """What lies in one store, read there, newest first."""
+        from guardian.backup.inventory import stored_backups
+
+        return stored_backups(self.store(store), self.catalog, server, database)
+
+    def prunable(self, targets: Sequence[tuple[str, str | None]]) -> list[DatabaseRef]:
+        """The databases of these targets that have backups."""
+        found: set[DatabaseRef] = set()
+        for server, database in targets:
+            if database is not None:
+                found.add(DatabaseRef(server, database))
+            else:
+                found |= {record.ref for record in self.catalog.backups(server)}
+        return sorted(found)
 
     def _store(self, name: str, section: StoreConfig) -> Store:
         if section.kind == "local":

@@ -95,7 +95,7 @@ def _encryption(app: App) -> Iterator[Check]:
 def _tools() -> Iterator[Check]:
     found = [one for one in find_installations() if one.has_client]
     verdict = Verdict.OK if found else Verdict.FAILED
-    listed = ", ".join(f"{one.version} ({one.bindir})" for one in found) or "none"
+    listed = ", ".join(one.version for one in found) or "none"
     yield Check(
         "postgresql tools", verdict, listed, None if found else "apt-get install postgresql-client"
     )

@@ -193,8 +193,8 @@ def _s3_server(root: Path) -> Iterator[str | None]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # The key goes through the environment (RCLONE_AUTH_KEY), where other users cannot read it.
-    environ = {**os.environ, "RCLONE_AUTH_KEY": f"{_ACCESS_KEY},{secret}"}
+    # The key goes through the environment, where other users cannot read it; it is read as CSV.
+    environ = {**os.environ, "RCLONE_AUTH_KEY": f'"{_ACCESS_KEY},{secret}"'}
     process = subprocess.Popen(
         [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", str(root / "bucket")],
         env={**environ, "RCLONE_CONFIG": "/dev/null"},

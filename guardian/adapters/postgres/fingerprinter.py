@@ -114,7 +114,7 @@ class Fingerprinter:
         if self._objects is None and not self.take_inventory():
             raise psycopg.errors.ObjectNotInPrerequisiteState("an object was dropped meanwhile")
         assert self._objects is not None
-        tables, late = self._read_tables(level, advance)
+        tables, late, large_objects = self._read(level, advance)
         reached = ProofLevel.COUNTS if late else level
         return Fingerprint(
             level=reached,
@@ -125,7 +125,7 @@ class Fingerprinter:
                 SequencePosition(sequence.schema, sequence.name, at, at, sequence.increment)
                 for sequence, at in zip(self._sequences, self._before, strict=True)
             ),
-            large_objects=self._large_objects(reached),
+            large_objects=large_objects,
             roles=self._roles,
             left_out=tuple(table.display for table in self._left_out),
             settings=self._settings,
@@ -147,6 +147,21 @@ class Fingerprinter:
         self._reader.cancel()
         if self._process is not None:
             self._process.cancel()
+
+    def _read(
+        self, level: ProofLevel, advance: Callable[[int], None]
+    ) -> tuple[list[TableFingerprint], bool, LargeObjects]:
+        """Behind a savepoint: what fails here must not end the transaction of the snapshot."""
+        self._connection.execute("SAVEPOINT fingerprint")
+        try:
+            tables, late = self._read_tables(level, advance)
+            reached = ProofLevel.COUNTS if late else level
+            large_objects = self._large_objects(reached)
+        except psycopg.Error:
+            if not self._connection.closed:
+                self._connection.execute("ROLLBACK TO SAVEPOINT fingerprint")
+            raise
+        return tables, late, large_objects
 
     def _read_tables(
         self, level: ProofLevel, advance: Callable[[int], None]

@@ -41,9 +41,11 @@ SELECT quote_ident(current_user), current_setting('server_version'),
 
 _SEQUENCES = """
 SELECT format('%I.%I', n.nspname, c.relname)
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
-   AND NOT has_sequence_privilege(c.oid, 'SELECT')
+  FROM pg_catalog.pg_sequence s
+  JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+   AND NOT has_sequence_privilege(s.seqrelid, 'SELECT')
 """
 
 _LARGE_OBJECTS = """

@@ -175,7 +175,7 @@ def _settle_tables(
             ).fetchone()
             assert row is not None
             exported, taken_at = row
-            seen = list_tables(connection)
+            seen = list_tables(connection, measured=True)
             fingerprinter = Fingerprinter(
                 connection,
                 seen,
@@ -215,20 +215,29 @@ def _require_readable(
     connector: Connector, connection: psycopg.Connection, tables: Sequence[Table]
 ) -> None:
     unreadable = [table for table in tables if not table.readable]
-    if not unreadable:
+    hidden = [table for table in tables if table.readable and table.hides_rows]
+    if not unreadable and not hidden:
         return
-    first = unreadable[0]
-    shown = ", ".join(table.display for table in unreadable[:5])
-    more = f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
     row = connection.execute("SELECT pg_catalog.quote_ident(current_user)").fetchone()
     assert row is not None
     role = row[0]
+    thing = f"database {connection.info.dbname!r} on server {connector.server}"
+    if not unreadable:
+        raise PermissionDeniedError(
+            f"{thing}: row-level security hides rows of {_some(hidden)} from role {role}",
+            mend=f"ALTER ROLE {role} BYPASSRLS;",
+        )
+    first = unreadable[0]
     raise PermissionDeniedError(
-        f"database {connection.info.dbname!r} on server {connector.server}: role {role} may not "
-        f"read {shown}{more}",
+        f"{thing}: role {role} may not read {_some(unreadable)}",
         mend=f"GRANT pg_read_all_data TO {role}; or GRANT USAGE ON SCHEMA "
         f"{first.schema_display} TO {role}; GRANT SELECT ON {first.display} TO {role};",
     )
+
+
+def _some(tables: Sequence[Table]) -> str:
+    more = f" and {len(tables) - 5} more" if len(tables) > 5 else ""
+    return ", ".join(table.display for table in tables[:5]) + more
 
 
 _HOLDERS = """

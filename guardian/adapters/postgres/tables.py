@@ -13,7 +13,11 @@ from guardian.adapters.postgres.queries import query
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One row of tables.sql. ``bytes`` is its size on disk, indexes left out."""
+    """One row of tables.sql.
+
+    ``bytes`` is its size on disk, indexes left out, 0 where it was not measured. ``hides_rows``
+    says that row-level security applies to us.
+    """
 
     oid: int
     schema: str
@@ -24,6 +28,7 @@ class Table:
     current_filenode: int | None
     readable: bool
     bytes: int
+    hides_rows: bool
     condition: str | None
     columns: list[str]
 
@@ -48,10 +53,13 @@ class Table:
         return self.kind == "r" and self.current_filenode != self.snapshot_filenode
 
 
-def list_tables(connection: psycopg.Connection) -> list[Table]:
-    """The tables that a dump made now, or in this transaction's snapshot, reads the rows of."""
+def list_tables(connection: psycopg.Connection, *, measured: bool = False) -> list[Table]:
+    """The tables that a dump made now, or in this transaction's snapshot, reads the rows of.
+
+    Sizes are ``measured`` only on request: it takes each table's lock.
+    """
     with connection.cursor(row_factory=class_row(Table)) as cursor:
-        return cursor.execute(query("tables")).fetchall()
+        return cursor.execute(query("tables"), {"measured": measured}).fetchall()
 
 
 def _quote(name: str) -> str:
