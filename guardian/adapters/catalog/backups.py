@@ -57,14 +57,15 @@ def listing(
     if database is not None:
         chosen = chosen.where(Backup.database == database)
     chosen = chosen.order_by(*(_NEWEST_START if by_start else _NEWEST_SNAPSHOT)).limit(limit)
-    # All copies are read in one go where all backups are; a subquery would only cost time.
-    copies: Select[Any] = select(Copy.__table__).order_by(Copy.backup_id, Copy.position)
-    if limit is not None or conditions or server is not None or database is not None:
-        copies = copies.where(Copy.backup_id.in_(select(chosen.subquery().c.id)))
+    copies = (
+        select(Copy.__table__)
+        .where(Copy.backup_id.in_(select(chosen.subquery().c.id)))
+        .order_by(Copy.backup_id, Copy.position)
+    )
     of_backup: dict[str, list[Any]] = defaultdict(list)
-    for copy in connection.execute(copies):
+    for copy in connection.execute(copies).all():
         of_backup[copy.backup_id].append(copy)
-    return [rows.backup_record(row, of_backup[row.id]) for row in connection.execute(chosen)]
+    return [rows.backup_record(row, of_backup[row.id]) for row in connection.execute(chosen).all()]
 
 
 def in_stores(
