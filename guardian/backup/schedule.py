@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from itertools import islice, takewhile
 
 from cronsim import CronSim, CronSimError
 
@@ -149,9 +150,7 @@ class CronSchedule(Schedule):
         back = timedelta(hours=1)
         while True:
             last = None
-            for found in self._later_than(instant - back, timezone):
-                if found >= instant:
-                    break
+            for found in takewhile(instant.__gt__, self._later_than(instant - back, timezone)):
                 last = found
             if last is not None:
                 return last
@@ -232,9 +231,9 @@ def _parse_cron(text: str, expression: str) -> CronSchedule:
 def _longest_wait(expression: str) -> timedelta:
     longest = timedelta(0)
     previous = first = next(simulation := CronSim(expression, _HINT_START))
-    for step, found in enumerate(simulation):
+    for found in islice(simulation, _HINT_STEPS):
         longest = max(longest, found - previous)
         previous = found
-        if step >= _HINT_STEPS or found - first >= _HINT_SPAN:
+        if found - first >= _HINT_SPAN:
             break
     return longest
