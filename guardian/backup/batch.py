@@ -46,6 +46,8 @@ def back_up_all(
         try:
             names = [database] if database is not None else list(databases(server))
         except GuardianError as error:
+            if error.cause is Cause.INTERRUPTED:
+                raise
             yield failed(DatabaseRef(server, WHOLE_SERVER), error)
             continue
         for name in names:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from guardian.backup.lanes import Fanout, Lane
+from guardian.errors import EncryptionError
 from guardian.model import Part, PartKind
 from guardian.ports import Compressor, Encryptor, Readable
 
@@ -103,11 +104,13 @@ class _Counting:
         self._source = source
         self._advance = advance
         self._stopped = threading.Event()
+        self._ended = False
 
     def read(self, size: int = -1, /) -> bytes:
         if self._stopped.is_set():
             return b""
         data = self._source.read(size)
+        self._ended = not data and size != 0
         self.count += len(data)
         self._advance(len(data))
         return data
@@ -118,3 +121,5 @@ class _Counting:
     def require_whole(self) -> None:
         if self._stopped.is_set():
             raise InterruptedError("stopped before its end")
+        if not self._ended:
+            raise EncryptionError("the source was not read to its end")
