@@ -54,8 +54,8 @@ def seed(
     and ``mina_read`` where the server lacks them. Raises psycopg's errors, such as DuplicateSchema
     where a sample is there already; nothing is left behind then.
     """
-    if scale <= 0:
-        raise ValueError(f"scale is {scale}, and must be above 0")
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"scale is {scale}, and must be a number above 0")
     began = time.monotonic()
     counts: dict[str, int] = {}
     with _connected(connection_or_dsn) as connection, connection.transaction():

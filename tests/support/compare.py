@@ -41,6 +41,9 @@ _PINNED = {
     "idle_in_transaction_session_timeout": "0",
 }
 
+_DEFINITIONS_DEPEND_ON = ("TimeZone", "lc_monetary", "xmlbinary", "quote_all_identifiers")
+"""What pg_dump leaves to the database's own settings, although defaults are written with it."""
+
 _HEADER = re.compile(r"^-- (?:Data for )?Name: (.*); Type: (.*); Schema: (.*); Owner: .*$")
 _NOISE = re.compile(r"\\(un)?restrict |-- Dumped (from|by) |-- *$|-- PostgreSQL database dump")
 
@@ -101,7 +104,7 @@ def roles_of(dsn: str) -> dict[str, dict[str, Any]]:
 
 def schema_of(dsn: str, bindir: Path) -> dict[str, str]:
     """Each object's definition by its kind and name, as pg_dump writes it."""
-    options = "-c quote_all_identifiers=off"
+    options = " ".join(f"-c {name}={_PINNED[name]}" for name in _DEFINITIONS_DEPEND_ON)
     done = subprocess.run(
         [bindir / "pg_dump", "--schema-only", "--encoding=UTF8", "-d", dsn],
         env=os.environ | {"PGOPTIONS": options},
@@ -198,13 +201,11 @@ def _tables(connection: psycopg.Connection) -> dict[str, bytes]:
 
 def _rows(connection: psycopg.Connection, query: bytes) -> Counter[bytes]:
     """All rows as COPY writes them, each with how often it is there."""
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(b"COPY (" + query + b") TO STDOUT") as copy,
-    ):
-        text = b"".join(copy)
-    rows = Counter(text.split(b"\n")[:-1])
-    assert rows.total() == cursor.rowcount, f"a row is not a line in {query.decode()}"
+    with connection.cursor() as cursor:
+        with cursor.copy(b"COPY (" + query + b") TO STDOUT") as copy:
+            text = b"".join(copy)
+        rows = Counter(text.split(b"\n")[:-1])
+        assert rows.total() == cursor.rowcount, f"a row is not a line in {query.decode()}"
     return rows
 
 

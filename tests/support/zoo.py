@@ -116,12 +116,9 @@ def install_config_extension(server: PostgresServer) -> None:
         CREATE TABLE @extschema@.everything (id int);
         CREATE TABLE @extschema@.scratch (t text);
         CREATE SEQUENCE @extschema@.counter;
-        SELECT pg_catalog.pg_extension_config_dump(
-            pg_catalog.format('%I.settings', '@extschema@')::regclass, 'WHERE own');
-        SELECT pg_catalog.pg_extension_config_dump(
-            pg_catalog.format('%I.everything', '@extschema@')::regclass, '');
-        SELECT pg_catalog.pg_extension_config_dump(
-            pg_catalog.format('%I.counter', '@extschema@')::regclass, '');
+        SELECT pg_catalog.pg_extension_config_dump('@extschema@.settings', 'WHERE own');
+        SELECT pg_catalog.pg_extension_config_dump('@extschema@.everything', '');
+        SELECT pg_catalog.pg_extension_config_dump('@extschema@.counter', '');
         """
     for name, text in (("guardian_zoo.control", control), ("guardian_zoo--1.0.sql", script)):
         (folder / name).write_text(dedent(text), encoding="utf-8")

@@ -393,7 +393,7 @@ CREATE TABLE zoo.collated (t text COLLATE zoo.plain, u text COLLATE "POSIX");
 INSERT INTO zoo.collated VALUES ('ä', 'Ä');
 CREATE INDEX collated_t ON zoo.collated (t, u COLLATE "C");
 CREATE TEXT SEARCH TEMPLATE zoo.template (INIT = dsimple_init, LEXIZE = dsimple_lexize);
-CREATE TEXT SEARCH DICTIONARY zoo.dictionary (TEMPLATE = zoo.template, ACCEPT = false);
+CREATE TEXT SEARCH DICTIONARY zoo.dictionary (TEMPLATE = zoo.template);
 CREATE TEXT SEARCH PARSER zoo.parser (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end,
                                       LEXTYPES = prsd_lextype, HEADLINE = prsd_headline);
 CREATE TEXT SEARCH CONFIGURATION zoo.config (PARSER = zoo.parser);
@@ -529,9 +529,10 @@ ALTER EVENT TRIGGER zoo_rewrite ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER zoo_drop IS 'noted';
 
 CREATE PUBLICATION "pub 'x'" FOR TABLE zoo.numbers (id, n), zoo.tuned WHERE (id > 3 AND t <> '%'),
-    ONLY zoo.animal WITH (publish = 'insert, update');
-CREATE PUBLICATION zoo_schema FOR TABLES IN SCHEMA "select";
-CREATE PUBLICATION zoo_everything FOR ALL TABLES WITH (publish_via_partition_root);
+    ONLY zoo.animal WITH (publish = 'insert, truncate');
+CREATE PUBLICATION zoo_schema FOR TABLES IN SCHEMA "select" WITH (publish = 'insert');
+CREATE PUBLICATION zoo_everything FOR ALL TABLES
+    WITH (publish = 'insert', publish_via_partition_root);  -- or no table without a key could change
 CREATE PUBLICATION zoo_nothing;
 CREATE SUBSCRIPTION "sub 'x'" CONNECTION 'host=nowhere.example dbname=zoo password=hush'
     PUBLICATION "pub 'x'", p2 WITH (connect = false, slot_name = NONE, binary, streaming);

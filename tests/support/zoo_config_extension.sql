@@ -4,10 +4,10 @@
 \set QUIET on
 SET client_min_messages = error;
 
-CREATE SCHEMA "conf'ig";
-CREATE EXTENSION guardian_zoo SCHEMA "conf'ig";
-INSERT INTO "conf'ig".settings VALUES ('user''s own', 'kept', true), ('user''s too', 'kept', true);
-UPDATE "conf'ig".settings SET value = 'changed, and lost: the extension brings it' WHERE NOT own;
-INSERT INTO "conf'ig".everything VALUES (1), (2);
-INSERT INTO "conf'ig".scratch VALUES ('not dumped');
-SELECT nextval('"conf''ig".counter'), nextval('"conf''ig".counter') \g /dev/null
+CREATE SCHEMA "con fig";
+CREATE EXTENSION guardian_zoo SCHEMA "con fig";
+INSERT INTO "con fig".settings VALUES ('user''s own', 'kept', true), ('user''s too', 'kept', true);
+UPDATE "con fig".settings SET value = 'changed, and lost: the extension brings it' WHERE NOT own;
+INSERT INTO "con fig".everything VALUES (1), (2);
+INSERT INTO "con fig".scratch VALUES ('not dumped');
+SELECT nextval('"con fig".counter'), nextval('"con fig".counter') \g /dev/null
