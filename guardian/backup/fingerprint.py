@@ -8,6 +8,7 @@ unlike XOR; the seed keeps anyone who can write rows from planning a collision.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import repeat
@@ -15,6 +16,7 @@ from typing import Any
 
 import xxhash
 
+from guardian.backup.fields import DAMAGE, Fields, reason
 from guardian.errors import ManifestError
 from guardian.model import (
     Fingerprint,
@@ -26,6 +28,7 @@ from guardian.model import (
 
 FORMAT = 1
 _MODULUS = 1 << 128
+_CONTENT = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def sum_rows(rows: Iterable[bytes | memoryview], seed: int) -> int:
@@ -63,22 +66,58 @@ def decode_fingerprint(data: bytes) -> Fingerprint:
         ManifestError: when it is not one, or one of a newer guardian.
     """
     try:
-        document = json.loads(data)
-        if (found := int(document["format"])) > FORMAT:
+        fields = Fields(json.loads(data))
+        if (found := fields.count("format")) > FORMAT:
             raise ManifestError(
                 f"the fingerprint has format {found}, this guardian reads up to {FORMAT}",
                 mend="upgrade guardian on this host",
             )
-        return Fingerprint(
-            level=ProofLevel(document["level"]),
-            seed=int(document["seed"]),
-            tables=tuple(TableFingerprint(**table) for table in document["tables"]),
-            objects={str(kind): tuple(names) for kind, names in document["objects"].items()},
-            sequences=tuple(SequencePosition(**item) for item in document["sequences"]),
-            large_objects=LargeObjects(**document["large_objects"]),
-            roles=tuple(document["roles"]),
-            left_out=tuple(document["left_out"]),
-            settings=tuple(document["settings"]),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ManifestError(f"the fingerprint is damaged: {error}") from error
+        return _fingerprint(fields)
+    except DAMAGE as error:
+        raise ManifestError(f"the fingerprint is damaged: {reason(error)}") from error
+
+
+def _fingerprint(fields: Fields) -> Fingerprint:
+    large_objects = fields.section("large_objects")
+    objects = fields.section("objects")
+    return Fingerprint(
+        level=ProofLevel(fields.text("level")),
+        seed=_seed(fields.text("seed")),
+        tables=tuple(_table(Fields(item)) for item in fields.items("tables")),
+        objects={kind: objects.texts(kind) for kind in objects.names()},
+        sequences=tuple(_sequence(Fields(item)) for item in fields.items("sequences")),
+        large_objects=LargeObjects(large_objects.count("count"), _content(large_objects)),
+        roles=fields.texts("roles"),
+        left_out=fields.texts("left_out"),
+        settings=fields.texts("settings"),
+    )
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 1 << 64:
+        raise ValueError("the seed is out of range")
+    return seed
+
+
+def _table(fields: Fields) -> TableFingerprint:
+    return TableFingerprint(
+        fields.text("schema"), fields.text("name"), fields.count("rows"), _content(fields)
+    )
+
+
+def _content(fields: Fields) -> str | None:
+    content = fields.optional_text("content")
+    if content is not None and not _CONTENT.fullmatch(content):
+        raise ValueError(f"{content!r} is not a content hash")
+    return content
+
+
+def _sequence(fields: Fields) -> SequencePosition:
+    return SequencePosition(
+        schema=fields.text("schema"),
+        name=fields.text("name"),
+        before=fields.integer("before"),
+        after=fields.integer("after"),
+        increment=fields.integer("increment"),
+    )

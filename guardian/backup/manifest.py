@@ -11,9 +11,10 @@ import json
 import re
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
+from guardian.backup.fields import DAMAGE, Fields, reason
 from guardian.errors import ManifestError
 from guardian.model import (
     BackupId,
@@ -115,8 +116,10 @@ def parse_key(key: str) -> ParsedKey | None:
     server, segment, backup, part = pieces
     if not (_SERVER.fullmatch(server) and _ID.fullmatch(backup) and _PART_NAME.fullmatch(part)):
         return None
+    if not segment.isascii():
+        return None
     database = decode_database(segment)
-    if not database or encode_database(database) != segment:
+    if not database or "\0" in database or encode_database(database) != segment:
         return None
     return ParsedKey(DatabaseRef(server, database), BackupId(backup), part)
 
@@ -162,20 +165,20 @@ def decode_manifest(data: bytes) -> Manifest:
         raise ManifestError(f"a manifest of {len(data)} bytes is none of ours")
     try:
         document = json.loads(data)
-        fields = _Fields(document)
-        if (found := fields.integer("format")) > FORMAT:
+        fields = Fields(document)
+        if (found := fields.count("format")) > FORMAT:
             raise ManifestError(
                 f"the manifest has format {found}, this guardian reads up to {FORMAT}",
                 mend="upgrade guardian on this host",
             )
         return _manifest(fields)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise ManifestError(f"the manifest is damaged: {_reason(error)}") from error
+    except DAMAGE as error:
+        raise ManifestError(f"the manifest is damaged: {reason(error)}") from error
 
 
-def _manifest(fields: _Fields) -> Manifest:
+def _manifest(fields: Fields) -> Manifest:
     encryption = fields.section("encryption")
-    parts = tuple(_part(_Fields(part)) for part in fields.items("parts"))
+    parts = tuple(_part(Fields(part)) for part in fields.items("parts"))
     names = [part.name for part in parts]
     if len(set(names)) != len(names):
         raise ValueError("two parts have the same name")
@@ -183,7 +186,7 @@ def _manifest(fields: _Fields) -> Manifest:
         raise ValueError("it lists no dump")
     return Manifest(
         id=parse_backup_id(fields.text("id")),
-        ref=DatabaseRef(_server(fields.text("server")), fields.text("database")),
+        ref=DatabaseRef(_server(fields.text("server")), _database(fields.text("database"))),
         started_at=fields.time("started_at"),
         snapshot_at=fields.time("snapshot_at"),
         finished_at=fields.time("finished_at"),
@@ -191,7 +194,7 @@ def _manifest(fields: _Fields) -> Manifest:
         encryption=Encryption(
             kind=EncryptionKind(encryption.text("kind")),
             cipher=encryption.text("cipher"),
-            key_ids=tuple(str(key) for key in encryption.items("key_ids")),
+            key_ids=encryption.texts("key_ids"),
         ),
         compression_level=fields.section("compression").integer("level"),
         proof=ProofLevel(fields.text("proof")),
@@ -199,11 +202,11 @@ def _manifest(fields: _Fields) -> Manifest:
         facts=_facts(fields.section("source")),
         dump_version=fields.section("dump").text("pg_dump"),
         guardian_version=fields.text("guardian_version"),
-        warnings=tuple(str(warning) for warning in fields.items("warnings")),
+        warnings=fields.texts("warnings"),
     )
 
 
-def _part(fields: _Fields) -> Part:
+def _part(fields: Fields) -> Part:
     name = fields.text("name")
     if not _PART_NAME.fullmatch(name) or name == MANIFEST_NAME:
         raise ValueError(f"{name!r} is not the name of a part")
@@ -219,7 +222,7 @@ def _part(fields: _Fields) -> Part:
     )
 
 
-def _facts(fields: _Fields) -> DatabaseFacts:
+def _facts(fields: Fields) -> DatabaseFacts:
     return DatabaseFacts(
         server_version=fields.text("server_version"),
         server_version_num=fields.count("server_version_num"),
@@ -230,60 +233,12 @@ def _facts(fields: _Fields) -> DatabaseFacts:
         locale_provider=fields.text("locale_provider"),
         locale=fields.optional_text("locale"),
         database_bytes=fields.count("database_bytes"),
-        in_recovery=bool(fields.value("in_recovery")),
+        in_recovery=fields.truth("in_recovery"),
         extensions=tuple(
-            Extension(_Fields(item).text("name"), _Fields(item).text("version"))
+            Extension(Fields(item).text("name"), Fields(item).text("version"))
             for item in fields.items("extensions")
         ),
     )
-
-
-class _Fields:
-    """A JSON object whose fields are read by name and shape; a wrong shape is a ValueError."""
-
-    def __init__(self, document: Any) -> None:
-        if not isinstance(document, dict):
-            raise TypeError(f"a {type(document).__name__} stands where an object should")
-        self._document: dict[str, Any] = document
-
-    def value(self, name: str) -> Any:
-        return self._document[name]
-
-    def text(self, name: str) -> str:
-        value = self._document[name]
-        if not isinstance(value, str):
-            raise TypeError(f"{name!r} is not a text")
-        return value
-
-    def optional_text(self, name: str) -> str | None:
-        return None if self._document.get(name) is None else self.text(name)
-
-    def integer(self, name: str) -> int:
-        value = self._document[name]
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name!r} is not a whole number")
-        return value
-
-    def count(self, name: str) -> int:
-        value = self.integer(name)
-        if value < 0:
-            raise ValueError(f"{name!r} is negative")
-        return value
-
-    def items(self, name: str) -> list[Any]:
-        value = self._document[name]
-        if not isinstance(value, list):
-            raise TypeError(f"{name!r} is not a list")
-        return value
-
-    def section(self, name: str) -> _Fields:
-        return _Fields(self._document[name])
-
-    def time(self, name: str) -> datetime:
-        value = datetime.fromisoformat(self.text(name))
-        if value.tzinfo is None:
-            raise ValueError(f"{name!r} has no timezone")
-        return value.astimezone(UTC)
 
 
 def _server(name: str) -> str:
@@ -292,15 +247,11 @@ def _server(name: str) -> str:
     return name
 
 
+def _database(name: str) -> str:
+    if not name or "\0" in name or decode_database(encode_database(name)) != name:
+        raise ValueError(f"{name!r} is not a database's name")
+    return name
+
+
 def _time_text(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"{error.args[0]!r} is missing"
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return "it is not JSON"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return str(error)
