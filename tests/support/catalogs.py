@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import create_engine, insert, text
+from support.postgres import Database
 
 from guardian.adapters.catalog import rows
 from guardian.adapters.catalog.catalog import SqlCatalog, open_catalog
@@ -32,7 +33,6 @@ from guardian.model import (
 )
 from guardian.ports import Catalog
 from guardian.testing import FakeClock, MemoryCatalog
-from support.postgres import Database
 
 START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 MAIN = DatabaseRef("main", "mina")
@@ -90,21 +90,26 @@ def holder(pid: int = 100, host: str = "alpha") -> Holder:
 class CatalogSite:
     """A catalog, and what a test may do to the world around it.
 
-    ``alive`` says which holders are alive or dead; of all others nobody knows.
+    ``alive`` says which holders are alive or dead; of all others nobody knows. ``url`` is empty
+    for the one in memory.
     """
 
     kind: str
-    url: str | None = None
+    url: str = ""
     clock: FakeClock = field(default_factory=lambda: FakeClock(START))
     alive: dict[Holder, bool] = field(default_factory=dict)
-    opened: list[Catalog] = field(default_factory=list)
+    opened: list[SqlCatalog] = field(default_factory=list)
+    memory: MemoryCatalog | None = None
 
     def open(self) -> Catalog:
         """The catalog as one more process sees it."""
-        if self.url is None:
-            if not self.opened:
-                self.opened.append(MemoryCatalog(self.clock, self.alive.get))
-            return self.opened[0]
+        if self.url:
+            return self.open_sql()
+        self.memory = self.memory or MemoryCatalog(self.clock, self.alive.get)
+        return self.memory
+
+    def open_sql(self) -> SqlCatalog:
+        """The same, where it is in a database."""
         self.opened.append(open_catalog(self.url, clock=self.clock, is_alive=self.alive.get))
         return self.opened[-1]
 
@@ -120,7 +125,6 @@ class CatalogSite:
 
     def execute(self, statement: str, **values: object) -> None:
         """Change the database behind the catalog's back."""
-        assert self.url is not None
         engine = create_engine(parse_url(self.url))
         with engine.begin() as connection:
             connection.execute(text(statement), values)
@@ -131,16 +135,11 @@ class CatalogSite:
             catalog.close()
 
 
-def sqlite_url(folder: Path) -> str:
-    """A catalog in that folder."""
-    return f"sqlite:///{folder}/state/catalog.db"
-
-
 def make_site(kind: str, folder: Path, database: Callable[[], Database]) -> CatalogSite:
     """A new catalog of that kind: ``memory``, ``sqlite`` or ``postgres``."""
-    if kind == "memory":
-        return CatalogSite(kind)
-    return CatalogSite(kind, sqlite_url(folder) if kind == "sqlite" else database().uri())
+    if kind == "postgres":
+        return CatalogSite(kind, database().uri())
+    return CatalogSite(kind, f"sqlite:///{folder}/state/catalog.db" if kind == "sqlite" else "")
 
 
 def fill(catalog: Catalog, count: int, refs: Sequence[DatabaseRef]) -> None:

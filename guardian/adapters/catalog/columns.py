@@ -13,8 +13,6 @@ from guardian.adapters.catalog.rules import utc
 Key = String(255).with_variant(Text(), "sqlite", "postgresql")
 """Text that is indexed. Only databases that cannot index endless text have a bound."""
 
-_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An instant. Takes aware datetimes only, gives UTC ones.
@@ -39,8 +37,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         instant = utc(value)
         if dialect.name == "postgresql":
             return instant
-        # strftime does not pad years below 1000 everywhere.
-        return f"{instant.year:04d}{instant.strftime(_FORMAT)[4:]}"
+        return instant.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From the database to Python."""
