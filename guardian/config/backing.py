@@ -3,56 +3,59 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from guardian.backup.retention import RetentionPolicy
-from guardian.config.section import Section, dataclass_section
+from guardian.config.section import FromSection, Section
 from guardian.config.types import (
+    Count,
+    DrillSchedule,
+    FilePath,
     PositiveDuration,
     ScheduleText,
+    Secret,
     Size,
     Strings,
+    Text,
     Timezone,
+    WebAddress,
 )
 from guardian.model import ProofLevel
 
-_COUNT = {"type": "integer", "minimum": 0}
-_RETENTION_SCHEMA = {
-    "type": "object",
-    "description": "A backup stays when any rule keeps it.",
-    "additionalProperties": False,
-    "properties": {
-        "keep_last": {**_COUNT, "description": "the newest n"},
-        "keep_hourly": {**_COUNT, "description": "the newest of each of n hours"},
-        "keep_daily": {**_COUNT, "description": "the newest of each of n days"},
-        "keep_weekly": {**_COUNT, "description": "the newest of each of n weeks"},
-        "keep_monthly": {**_COUNT, "description": "the newest of each of n months"},
-        "keep_yearly": {**_COUNT, "description": "the newest of each of n years"},
-        "keep_within": {"type": "string", "description": "all younger than this, such as 30d"},
-        "keep_proven": {**_COUNT, "description": "the newest n that passed a drill"},
-    },
-}
-
 Retention = Annotated[
     RetentionPolicy,
-    BeforeValidator(dataclass_section(RetentionPolicy)),
-    WithJsonSchema(_RETENTION_SCHEMA),
+    FromSection(
+        RetentionPolicy,
+        {
+            "keep_last": "the newest n",
+            "keep_hourly": "the newest of each of the last n hours that have one",
+            "keep_daily": "the newest of each of the last n days that have one",
+            "keep_weekly": "the newest of each of the last n ISO weeks that have one",
+            "keep_monthly": "the newest of each of the last n months that have one",
+            "keep_yearly": "the newest of each of the last n years that have one",
+            "keep_within": "everything at most so much older than the newest, such as 30d",
+            "keep_proven": "the newest n that passed a drill",
+        },
+    ),
 ]
 
 
 class EncryptionConfig(Section):
     """How backups are encrypted: by a passphrase, or for public keys."""
 
-    passphrase_file: Path | None = Field(
-        None, description="a file with the passphrase (one line, mode 0600): gpg --symmetric AES256"
+    passphrase_file: FilePath | None = Field(
+        None,
+        description="a file with the passphrase (one line, mode 0600): gpg --symmetric, AES256. "
+        "Keep the passphrase elsewhere too: without it no backup can be read",
     )
     recipients: Strings | None = Field(
-        None, description="public keys: this host can then write backups and not read them"
+        None,
+        description="key ids or fingerprints of public keys: this host can then write backups "
+        "and not read them",
     )
-    homedir: Path | None = Field(None, description="gpg's home folder (default: gpg's own)")
+    homedir: FilePath | None = Field(None, description="gpg's home folder (default: gpg's own)")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -64,48 +67,60 @@ class EncryptionConfig(Section):
 class LocalStoreConfig(Section):
     """A folder."""
 
-    kind: Literal["local"]
-    path: Path = Field(description="the folder; its parent must exist")
+    kind: Literal["local"] = Field(description="a folder on this host")
+    path: FilePath = Field(description="the folder; its parent must exist")
     min_free: Size = Field(0, description="room that must stay free, such as 5GiB")
 
 
 class ObjectLockConfig(Section):
     """S3 object lock: nobody, not even we, can delete a backup before its time."""
 
-    mode: Literal["GOVERNANCE", "COMPLIANCE"]
-    for_: PositiveDuration = Field(alias="for", description="how long from the upload")
+    mode: Literal["GOVERNANCE", "COMPLIANCE"] = Field(
+        description="GOVERNANCE: a privileged role may still delete; COMPLIANCE: nobody may"
+    )
+    for_: PositiveDuration = Field(alias="for", description="how long from the upload, such as 30d")
 
 
 class ServerSideEncryptionConfig(Section):
     """Encryption by the store itself, beside ours."""
 
-    mode: Literal["AES256", "aws:kms"]
-    kms_key_id: str | None = None
+    mode: Literal["AES256", "aws:kms"] = Field(description="with S3's own key, or one of KMS")
+    kms_key_id: Text | None = Field(None, description="key id or ARN, with aws:kms")
 
 
 class S3StoreConfig(Section):
     """A bucket of anything that speaks S3."""
 
-    kind: Literal["s3"]
-    bucket: str
+    kind: Literal["s3"] = Field(description="a bucket")
+    bucket: Text = Field(description="the bucket's name; it must exist")
     prefix: str = Field("", description="folder within the bucket")
-    region: str | None = None
-    endpoint_url: str | None = Field(None, description="for MinIO, R2, B2 …; null for AWS")
-    addressing: Literal["auto", "path", "virtual"] = "auto"
-    storage_class: str | None = None
-    server_side_encryption: ServerSideEncryptionConfig | None = None
-    object_lock: ObjectLockConfig | None = None
-    access_key_id: SecretStr | None = Field(None, description="or the usual AWS sources")
-    secret_access_key: SecretStr | None = None
-    session_token: SecretStr | None = None
-    profile: str | None = Field(None, description="a profile of ~/.aws/config")
-    ca_file: Path | None = Field(None, description="certificates to trust for endpoint_url")
-    part_size: Size | None = Field(None, description="of a multipart upload; default: fitting")
+    region: Text | None = Field(None, description="such as eu-central-1 (default: AWS's sources)")
+    endpoint_url: WebAddress | None = Field(
+        None, description="for MinIO, R2, B2 …; null for AWS itself"
+    )
+    addressing: Literal["auto", "path", "virtual"] = Field(
+        "auto", description="where the bucket's name goes: path for most that are not AWS"
+    )
+    storage_class: Text | None = Field(None, description="such as STANDARD_IA")
+    server_side_encryption: ServerSideEncryptionConfig | None = Field(
+        None, description="encryption by the store itself, beside ours"
+    )
+    object_lock: ObjectLockConfig | None = Field(
+        None, description="nobody can delete a backup before its time; the bucket must allow it"
+    )
+    access_key_id: Secret | None = Field(
+        None, description="default: the usual AWS sources (environment, ~/.aws, instance role)"
+    )
+    secret_access_key: Secret | None = Field(None, description="belongs to access_key_id")
+    session_token: Secret | None = Field(None, description="for temporary credentials")
+    part_size: Size = Field(
+        8 << 20, ge=5 << 20, description="smallest part of an upload; grows with the backup"
+    )
 
     @model_validator(mode="after")
     def _whole_credentials(self) -> Self:
         if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise ValueError("access_key_id and secret_access_key belong together")
+            raise ValueError("access_key_id and secret_access_key belong together; give both")
         return self
 
 
@@ -115,26 +130,29 @@ StoreConfig = Annotated[LocalStoreConfig | S3StoreConfig, Field(discriminator="k
 class CompressionConfig(Section):
     """zstd."""
 
-    level: int = Field(3, ge=1, le=19)
+    level: Count = Field(3, le=19, description="1 (fast) to 19 (small)")
 
 
 class BackupConfig(Section):
     """When and how a server's databases are backed up."""
 
     schedule: ScheduleText | None = Field(
-        None, description='5-field cron, or "every 6h"; null = only by hand'
+        None, description='5-field cron such as "0 2 * * *", or "every 6h"; null = only by hand'
     )
-    timezone: Timezone = "UTC"
-    stores: Strings = Field(default_factory=list, description="names of stores; default: all")
+    timezone: Timezone = Field("UTC", description="of the schedule, and of retention's days")
+    stores: Strings = Field(default_factory=list, description="names of stores (default: all)")
     proof: ProofLevel = Field(
-        ProofLevel.CONTENT, description="what the fingerprint holds: content, counts or none"
+        ProofLevel.CONTENT,
+        description="what the fingerprint holds: content (hashes of all rows), counts, or none",
     )
-    compression: CompressionConfig = CompressionConfig()
+    compression: CompressionConfig = Field(CompressionConfig(), description="zstd")
     exclude_table_data: Strings = Field(
         default_factory=list, description="pg_dump patterns of tables whose rows are not dumped"
     )
-    timeout: PositiveDuration | None = timedelta(hours=6)
-    attempts: int = Field(3, ge=1, le=20)
+    timeout: PositiveDuration | None = Field(
+        timedelta(hours=6), description="for one database; null = none"
+    )
+    attempts: Count = Field(3, le=20, description="tries before a backup counts as failed")
     lock_timeout: PositiveDuration = Field(
         timedelta(seconds=30), description="how long to wait for a table's lock"
     )
@@ -143,27 +161,36 @@ class BackupConfig(Section):
         description="how long contents may be read in the snapshot, which holds back vacuum; "
         "then rows are only counted",
     )
-    jobs: int = Field(1, ge=1, le=64, description="parallel streams")
+    jobs: Count = Field(1, le=64, description="parallel streams")
 
 
 class CheckConfig(Section):
     """A question to the restored database, whose answer must be true."""
 
-    name: str
-    sql: str
+    name: Text = Field(description="what it shows, for people")
+    sql: Text = Field(description="a query whose one value must be true")
 
 
 class VerifyConfig(Section):
     """When and where backups are restored and compared."""
 
-    schedule: Literal["after-backup"] | ScheduleText | None = "after-backup"
-    timezone: Timezone = "UTC"
-    scratch: SecretStr = Field(
-        SecretStr("embedded"),
-        description="embedded: a throw-away server on this host, or the DSN of one",
+    schedule: DrillSchedule | None = Field(
+        "after-backup", description='after-backup, 5-field cron, "every 7d", or null = by hand'
     )
-    checks: list[CheckConfig] = Field(default_factory=list)
-    jobs: int = Field(2, ge=1, le=64)
-    timeout: PositiveDuration | None = timedelta(hours=6)
-    allow_source_server: bool = False
-    amcheck: bool = False
+    timezone: Timezone = Field("UTC", description="of the schedule")
+    scratch: Secret = Field(
+        SecretStr("embedded"),
+        description="embedded: a throw-away server on this host; or the DSN of one to create "
+        "scratch databases on",
+    )
+    checks: list[CheckConfig] = Field(
+        default_factory=list, description="your own questions to the restored database"
+    )
+    jobs: Count = Field(2, le=64, description="parallel restore jobs")
+    timeout: PositiveDuration | None = Field(
+        timedelta(hours=6), description="for one drill; null = none"
+    )
+    allow_source_server: bool = Field(
+        False, description="let scratch be the very server that the backup came from"
+    )
+    amcheck: bool = Field(False, description="also check the restored indexes with amcheck")

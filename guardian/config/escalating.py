@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, SecretStr, Tag, model_validator
 
 from guardian.config.section import Section
 from guardian.config.types import (
+    Address,
+    Count,
+    Days,
     Duration,
+    Name,
     PositiveDuration,
     ScheduleText,
+    Secret,
+    SecretAddress,
     Strings,
+    Text,
     TimeOfDay,
     Timezone,
     one_or_more,
@@ -24,60 +31,62 @@ Severity = Literal["P0", "P1", "P2", "P3"]
 class SlackConfig(Section):
     """Slack, by incoming webhook or bot token."""
 
-    kind: Literal["slack"]
-    webhook_url: SecretStr | None = None
-    bot_token: SecretStr | None = None
-    channel: str | None = None
+    kind: Literal["slack"] = Field(description="Slack, by incoming webhook or bot token")
+    webhook_url: SecretAddress | None = Field(None, description="an incoming webhook; or")
+    bot_token: Secret | None = Field(None, description="a bot's token, which can update messages")
+    channel: Text | None = Field(None, description="where the bot writes, such as #incidents")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.webhook_url is None) == (self.bot_token is None):
-            raise ValueError("give either webhook_url or bot_token with channel")
+            raise ValueError("give either webhook_url, or bot_token with channel")
+        if self.bot_token is not None and self.channel is None:
+            raise ValueError("channel is missing: bot_token needs one to write to")
         return self
 
 
 class PagerDutyConfig(Section):
     """PagerDuty Events v2."""
 
-    kind: Literal["pagerduty"]
-    routing_key: SecretStr
+    kind: Literal["pagerduty"] = Field(description="PagerDuty, Events API v2")
+    routing_key: Secret = Field(description="the integration key of the service")
 
 
 class EmailConfig(Section):
     """Mail over SMTP."""
 
-    kind: Literal["email"]
-    host: str
-    port: int = Field(587, ge=1, le=65535)
-    starttls: bool = True
-    tls: bool = False
-    username: str | None = None
-    password: SecretStr | None = None
-    from_: str = Field(alias="from")
-    to: Strings
+    kind: Literal["email"] = Field(description="mail over SMTP")
+    host: Text = Field(description="the SMTP server")
+    port: Count = Field(587, le=65535, description="587 with starttls, 465 with tls")
+    starttls: bool = Field(True, description="begin plain, then TLS, or refuse")
+    tls: bool = Field(False, description="TLS from the first byte; switches starttls off")
+    username: Text | None = Field(None, description="where the server wants a login")
+    password: Secret | None = Field(None, description="belongs to username")
+    from_: Text = Field(alias="from", description="the sender's address")
+    to: Strings = Field(min_length=1, description="addresses")
 
 
 class SentryConfig(Section):
     """Sentry events."""
 
-    kind: Literal["sentry"]
-    dsn: SecretStr
+    kind: Literal["sentry"] = Field(description="events in Sentry")
+    dsn: SecretAddress = Field(description="the project's DSN")
 
 
 class WebhookConfig(Section):
     """JSON to an HTTP address, signed with HMAC-SHA256."""
 
-    kind: Literal["webhook"]
-    url: SecretStr
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
-    secret: SecretStr | None = None
+    kind: Literal["webhook"] = Field(description="JSON to a web address of your own")
+    url: SecretAddress = Field(description="where to")
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="sent along")
+    secret: Secret | None = Field(None, description="signs the body with HMAC-SHA256")
 
 
 class AppriseConfig(Section):
     """Any service that apprise knows."""
 
-    kind: Literal["apprise"]
-    url: SecretStr
+    kind: Literal["apprise"] = Field(description="any service of apprise (extra: apprise)")
+    url: Secret = Field(description="an apprise URL")
 
 
 ChannelConfig = Annotated[
@@ -89,72 +98,77 @@ ChannelConfig = Annotated[
 class BusinessHoursConfig(Section):
     """When incidents of these severities may disturb people."""
 
-    for_: Annotated[list[Severity], BeforeValidator(one_or_more)] = Field(["P2"], alias="for")
-    days: str = Field(
-        "mon-fri", pattern=r"^(mon|tue|wed|thu|fri|sat|sun)([-,](mon|tue|wed|thu|fri|sat|sun))*$"
-    )
-    from_: TimeOfDay = Field("09:00", alias="from")
-    to: TimeOfDay = "18:00"
-    timezone: Timezone = "UTC"
+    for_: Annotated[
+        list[Severity],
+        BeforeValidator(one_or_more, json_schema_input_type=Severity | list[Severity]),
+    ] = Field(["P2"], alias="for", description="severities that wait for business hours")
+    days: Days = Field("mon-fri", description="mon-fri, or mon,wed,fri")
+    from_: TimeOfDay = Field("09:00", alias="from", description="first minute")
+    to: TimeOfDay = Field("18:00", description="end")
+    timezone: Timezone = Field("UTC", description="such as Europe/Berlin")
 
 
 class BackupFailuresConfig(Section):
     """Consecutive failures before the next rung hears of it."""
 
-    page_after: int = Field(2, ge=1)
+    page_after: Count = Field(2, description="failures in a row")
 
 
-Rungs = dict[str, list[str]]
+def _rungs_or_digest(value: Any) -> str:
+    return "digest" if isinstance(value, str) else "rungs"
+
+
+Rungs = dict[Duration, Strings]
+"""People by the time after which they hear of an incident."""
+
+Ladder = Annotated[
+    Annotated[Rungs, Tag("rungs")] | Annotated[Literal["digest"], Tag("digest")],
+    Discriminator(_rungs_or_digest),
+]
 
 
 class EscalationConfig(Section):
     """Who hears of an incident after how long, and how."""
 
-    channels: dict[str, ChannelConfig] = Field(default_factory=dict)
-    people: dict[str, Strings] = Field(default_factory=dict)
-    ladder: dict[Severity, dict[str, Strings] | Literal["digest"]] = Field(default_factory=dict)
-    remind_every: dict[Severity, PositiveDuration] = Field(default_factory=dict)
-    business_hours: BusinessHoursConfig | None = None
-    backup_failures: BackupFailuresConfig = BackupFailuresConfig()
-    digest: ScheduleText | None = "0 9 * * mon"
-
-    @model_validator(mode="after")
-    def _known_names(self) -> Self:
-        for person, channels in self.people.items():
-            for channel in channels:
-                if channel not in self.channels:
-                    raise ValueError(
-                        f"people.{person} names the channel {channel!r}: there is none"
-                    )
-        for severity, rungs in self.ladder.items():
-            for delay, people in rungs.items() if isinstance(rungs, dict) else ():
-                Delay(after=delay)
-                for person in people:
-                    if person not in self.people:
-                        raise ValueError(f"ladder.{severity} names {person!r}: not among people")
-        return self
-
-
-class Delay(Section):
-    """The key of a rung."""
-
-    after: Duration
+    channels: dict[Name, ChannelConfig] = Field(
+        default_factory=dict, description="how people hear of incidents, by name"
+    )
+    people: dict[Name, Strings] = Field(
+        default_factory=dict, description="a rung of the ladder: its channels, by name"
+    )
+    ladder: dict[Severity, Ladder] = Field(
+        default_factory=dict,
+        description="who hears of it after how long, by severity: {0m: [on-call], 30m: [lead]}, "
+        "or digest",
+    )
+    remind_every: dict[Severity, PositiveDuration] = Field(
+        default_factory=dict, description="reminders while it is open, by severity"
+    )
+    business_hours: BusinessHoursConfig | None = Field(
+        None, description="severities that disturb nobody at night"
+    )
+    backup_failures: BackupFailuresConfig = Field(
+        BackupFailuresConfig(), description="when failed backups reach the next rung"
+    )
+    digest: ScheduleText | None = Field(
+        "0 9 * * mon", description="when the digest is sent (UTC); null = never"
+    )
 
 
 class PingConfig(Section):
     """A dead man's switch that wants to be called."""
 
-    kind: Literal["ping"]
-    url: SecretStr
-    every: PositiveDuration = timedelta(seconds=60)
+    kind: Literal["ping"] = Field(description="Healthchecks, BetterStack, Uptime Kuma …")
+    url: SecretAddress = Field(description="the address to call")
+    every: PositiveDuration = Field(timedelta(seconds=60), description="while all is well")
 
 
 class SentryCronConfig(Section):
     """Sentry's cron monitors."""
 
-    kind: Literal["sentry-cron"]
-    dsn: SecretStr
-    every: PositiveDuration = timedelta(seconds=60)
+    kind: Literal["sentry-cron"] = Field(description="a cron monitor in Sentry")
+    dsn: SecretAddress = Field(description="the project's DSN")
+    every: PositiveDuration = Field(timedelta(seconds=60), description="while all is well")
 
 
 HeartbeatConfig = Annotated[PingConfig | SentryCronConfig, Field(discriminator="kind")]
@@ -163,20 +177,22 @@ HeartbeatConfig = Annotated[PingConfig | SentryCronConfig, Field(discriminator="
 class LogConfig(Section):
     """Logs go to stderr."""
 
-    format: Literal["text", "json"] = "text"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = Field("text", description="for people, or for collectors")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="from here up")
 
 
 class ServiceConfig(Section):
     """The daemon's own address and log."""
 
-    listen: str = Field("127.0.0.1:8765", pattern=r"^.+:\d+$")
-    token: SecretStr | None = Field(None, description="required beyond loopback")
-    log: LogConfig = LogConfig()
+    listen: Address = Field(
+        "127.0.0.1:8765", description="/health, /metrics and the dashboard: host:port"
+    )
+    token: Secret | None = Field(None, description="for the dashboard; required beyond loopback")
+    log: LogConfig = Field(LogConfig(), description="logs go to stderr")
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:
         host = self.listen.rsplit(":", 1)[0].strip("[]")
         if self.token is None and host not in {"127.0.0.1", "::1", "localhost"}:
-            raise ValueError(f"listening on {host} needs a token (token_file: …)")
+            raise ValueError(f"listening on {host} needs a token; give token_file")
         return self

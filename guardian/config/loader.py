@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from guardian.config.models import Config
+from guardian.config.references import dangling
 from guardian.config.resolve import merge_defaults, resolve
-from guardian.config.section import UNKNOWN_KEYS
 from guardian.config.tree import KeyPath, Problem, Tree, read_tree
-from guardian.errors import ConfigError
+from guardian.config.wording import sentence
+from guardian.errors import ConfigError, InvalidConfigError
 
 ENVIRONMENT = "GUARDIAN_CONFIG"
 PLACES = (Path("guardian.yaml"), Path("/etc/guardian/guardian.yaml"))
-
-
-class InvalidConfigError(ConfigError):
-    """The file has one or more problems; ``problems`` has a line for each."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(problems[0] + more, mend="guardian config check lists all")
-        self.problems = tuple(problems)
+_MEND = "make one with guardian init"
 
 
 class Loaded:
@@ -44,20 +37,32 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path:
     Raises:
         ConfigError: it does not exist, or there is none.
     """
-    asked = path or (Path(environ[ENVIRONMENT]) if environ.get(ENVIRONMENT) else None)
-    if asked is not None:
-        if not asked.exists():
+    if path is not None:
+        if not _exists(path):
+            raise ConfigError(f"there is no configuration at {path}", mend=_MEND)
+        return path
+    if environ.get(ENVIRONMENT):
+        named = Path(environ[ENVIRONMENT])
+        if not _exists(named):
             raise ConfigError(
-                f"there is no configuration at {asked}", mend="make one with guardian init"
+                f"there is no configuration at {named}, which ${ENVIRONMENT} names",
+                mend=f"{_MEND}, or unset the variable",
             )
-        return asked
+        return named
     for place in PLACES:
-        if place.exists():
+        if _exists(place):
             return place
     raise ConfigError(
         f"no configuration found at {' or '.join(map(str, PLACES))}",
-        mend="make one with guardian init, or name one with --config",
+        mend=f"{_MEND}, or name one with --config",
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True  # it cannot be told; reading it will say why
 
 
 def load_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -73,23 +78,31 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     """As :func:`load_config`, with the origin of each value."""
     environ = os.environ if environ is None else environ
     file = find_config(path, environ)
+    folder = Path(os.path.abspath(file)).parent  # noqa: PTH100 - Path.absolute keeps ".."
     try:
         tree = read_tree(file)
+        resolve(tree, Config, environ, folder)
     except Problem as problem:
         raise InvalidConfigError([str(problem)]) from None
-    problems = [str(problem) for problem in resolve(tree, environ, file.absolute().parent)]
     merge_defaults(tree)
     _fill(tree, environ)
     try:
         config = Config.model_validate(tree.data)
     except ValidationError as error:
-        problems += [text for detail in error.errors() for text in _problem_texts(tree, detail)]
-        raise InvalidConfigError(list(dict.fromkeys(problems))) from None
-    except RecursionError:
-        raise InvalidConfigError([f"{file}: it is nested too deeply"]) from None
-    if problems:
-        raise InvalidConfigError(problems)
-    return Loaded(file, _anchored(config, file), tree)
+        _note(tree, error.errors(include_url=False))
+        raise _invalid(file, tree.problems) from None
+    for at, text in dangling(tree.data):
+        tree.complain(at, text)
+    if tree.problems:
+        raise _invalid(file, tree.problems)
+    return Loaded(file, _anchored(config, folder), tree)
+
+
+def _invalid(file: Path, problems: Iterable[Problem]) -> InvalidConfigError:
+    """All problems, each once, in the file's order."""
+    told = {str(problem): problem for problem in problems}
+    ordered = sorted(told.values(), key=lambda each: (each.line, each.column))
+    return InvalidConfigError([str(each) if each.line else f"{file}: {each}" for each in ordered])
 
 
 def _fill(tree: Tree, environ: Mapping[str, str]) -> None:
@@ -97,73 +110,82 @@ def _fill(tree: Tree, environ: Mapping[str, str]) -> None:
     data = tree.data
     if data.get("state_dir") is None:
         state = environ.get("STATE_DIRECTORY", "").split(":")[0]
-        home = environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-        data["state_dir"] = state or str(Path(home) / "guardian")
+        data["state_dir"] = state or "~/.local/state/guardian"
         tree.origins[("state_dir",)] = "env STATE_DIRECTORY" if state else "default"
-    for name in ("defaults", "escalation", "service"):
-        if name in data and data[name] is None:
-            del data[name]  # an empty section is as good as none
     stores, servers = data.get("stores"), data.get("servers")
     if not isinstance(stores, dict) or not isinstance(servers, dict):
         return
-    for server in servers.values():
-        if isinstance(server, dict):
-            section = server.setdefault("backup", {})
-            if isinstance(section, dict) and section.get("stores") is None:
-                section["stores"] = list(stores)
+    for name, server in servers.items():
+        section = server.setdefault("backup", {}) if isinstance(server, dict) else None
+        if isinstance(section, dict) and section.get("stores") in (None, []):
+            section["stores"] = list(stores)
+            tree.origins[("servers", name, "backup", "stores")] = "default"
 
 
-def _anchored(config: Config, file: Path) -> Config:
+def _anchored(config: Config, folder: Path) -> Config:
     """Relative paths in the file are relative to its folder."""
-    folder = file.absolute().parent
+
+    def anchored(path: Path) -> Path:
+        return folder / path
+
     encryption = config.encryption.model_copy(
         update={
-            name: folder / path.expanduser()
+            name: anchored(path)
             for name in ("passphrase_file", "homedir")
             if (path := getattr(config.encryption, name)) is not None
         }
     )
     stores = {
-        name: store.model_copy(update={"path": folder / store.path.expanduser()})
+        name: store.model_copy(update={"path": anchored(store.path)})
         if store.kind == "local"
         else store
         for name, store in config.stores.items()
     }
-    state = folder / config.state_dir.expanduser()
+    state = anchored(config.state_dir)
     return config.model_copy(
         update={"encryption": encryption, "stores": stores, "state_dir": state}
     )
 
 
-def _problem_texts(tree: Tree, detail: ErrorDetails) -> list[str]:
-    path, rest = _follow(tree.data, detail["loc"])
-    if detail["type"] == UNKNOWN_KEYS:
-        texts = []
-        for key, near in detail["ctx"]["keys"].items():
-            hint = f"; did you mean {near}?" if near else ""
-            texts.append(_told(tree, (*path, key), f"unknown key{hint}"))
-        return texts
-    if detail["type"] == "missing":
-        return [_told(tree, path, f"{'.'.join(map(str, rest)) or 'a value'} is missing")]
-    message = detail["msg"].removeprefix("Value error, ")
-    return [_told(tree, path, message[:1].lower() + message[1:])]
+def _note(tree: Tree, details: Iterable[ErrorDetails]) -> None:
+    """Add what pydantic found, less what was told of the same value already."""
+    told = set(tree.bad)
+    for detail in details:
+        path, value = _follow(tree.data, detail["loc"])
+        if detail["type"] == "union_tag_invalid" and isinstance(value, dict):
+            path, value = (*path, "kind"), value["kind"]
+        if any(path == bad[: len(path)] or bad == path[: len(bad)] for bad in told):
+            continue
+        text = sentence(detail, value)
+        origin = tree.origins.get(path, "")
+        if origin.startswith(("env ", "file ")) and isinstance(value, str):
+            text = f"{_scrubbed(text, value)} (the value is from {origin})"
+        tree.problems.append(tree.problem(path, text))
 
 
-def _told(tree: Tree, path: KeyPath, text: str) -> str:
-    dotted = ".".join(str(piece) for piece in path)
-    return f"{tree.place(path) or tree.places[()]}: {dotted + ': ' if dotted else ''}{text}"
+def _scrubbed(text: str, value: str) -> str:
+    """The sentence without the value, which may be a secret that landed in the wrong place."""
+    for secret in sorted({repr(value), value, *value.split()}, key=len, reverse=True):
+        text = text.replace(secret, "…") if len(secret) > 1 else text
+    return text
 
 
-def _follow(data: Any, location: tuple[int | str, ...]) -> tuple[KeyPath, KeyPath]:
-    """A pydantic location as a path in the file: it also names union tags and missing fields."""
+def _follow(data: Any, location: tuple[int | str, ...]) -> tuple[KeyPath, Any]:
+    """A pydantic location as a path in the file, and the value there.
+
+    The location also names union tags, which are passed over, and ``[key]`` where a key is meant;
+    its last piece may be missing from the file.
+    """
     path: KeyPath = ()
     for index, piece in enumerate(location):
         if _holds(data, piece):
             data = data[piece]
             path = (*path, piece)
-        elif index == len(location) - 1:
-            return path, (piece,)
-    return path, ()
+        elif piece == "[key]":
+            return path, path[-1]
+        elif index == len(location) - 1 and isinstance(data, dict) and isinstance(piece, str):
+            return (*path, piece), None
+    return path, data
 
 
 def _holds(data: Any, piece: int | str) -> bool:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Self
-
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field
 
 from guardian.backup.retention import RetentionPolicy
 from guardian.config.backing import (
@@ -17,58 +14,68 @@ from guardian.config.backing import (
 )
 from guardian.config.escalating import EscalationConfig, HeartbeatConfig, ServiceConfig
 from guardian.config.section import Section
-from guardian.config.types import Name, Strings
-from guardian.config.watching import Bounds, OutageConfig, ProbeConfig, VitalName, WatchConfig
-
-
-class ServerConfig(Section):
-    """One PostgreSQL server."""
-
-    dsn: SecretStr = Field(description="libpq URI or keyword string")
-    password: SecretStr | None = Field(None, description="beside a DSN without one")
-    databases: Strings | None = Field(
-        None, description='default: the DSN\'s own; "*" = every connectable one'
-    )
-    exclude_databases: Strings = Field(default_factory=list, description='globs, with "*"')
-    globals: bool = Field(True, description="roles and tablespaces beside each backup")
-    backup: BackupConfig = BackupConfig()
-    retention: Retention = RetentionPolicy()
-    verify: VerifyConfig = VerifyConfig()
-    watch: WatchConfig = WatchConfig()
-    vitals: dict[VitalName, Bounds] = Field(default_factory=dict)
-    outage: OutageConfig = OutageConfig()
+from guardian.config.types import FilePath, Name, Secret, Strings
+from guardian.config.watching import OutageConfig, ProbeConfig, VitalsConfig, WatchConfig
 
 
 class DefaultsConfig(Section):
     """Any section of a server, merged beneath each of them."""
 
-    password: SecretStr | None = None
-    databases: Strings | None = None
-    exclude_databases: Strings = Field(default_factory=list)
-    globals: bool = True
-    backup: BackupConfig = BackupConfig()
-    retention: Retention = RetentionPolicy()
-    verify: VerifyConfig = VerifyConfig()
-    watch: WatchConfig = WatchConfig()
-    vitals: dict[VitalName, Bounds] = Field(default_factory=dict)
-    outage: OutageConfig = OutageConfig()
+    password: Secret | None = Field(None, description="beside a DSN without one")
+    databases: Strings | None = Field(
+        None, description='default: the DSN\'s own; "*" = every connectable one'
+    )
+    exclude_databases: Strings = Field(
+        default_factory=list, description='globs of databases that "*" leaves out'
+    )
+    globals: bool = Field(True, description="roles and tablespaces beside each backup")
+    backup: BackupConfig = Field(BackupConfig(), description="when and how it is backed up")
+    retention: Retention = Field(
+        RetentionPolicy(), description="a backup stays when any rule keeps it"
+    )
+    verify: VerifyConfig = Field(
+        VerifyConfig(), description="when and where backups are restored and compared"
+    )
+    watch: WatchConfig = Field(WatchConfig(), description="looking at sessions and locks")
+    vitals: VitalsConfig = Field(
+        VitalsConfig(), description="bounds: [warning, critical]; null = not watched"
+    )
+    outage: OutageConfig = Field(OutageConfig(), description="when the server counts as down")
+
+
+class ServerConfig(DefaultsConfig):
+    """One PostgreSQL server."""
+
+    dsn: Secret = Field(description="libpq URI or keyword string")
 
 
 class Config(Section):
     """guardian.yaml, read and checked."""
 
-    state_dir: Path = Field(description="default: $STATE_DIRECTORY, else ~/.local/state/guardian")
-    catalog: SecretStr | None = Field(
-        None, description="any SQLAlchemy URL; default: catalog.db in state_dir"
+    state_dir: FilePath = Field(
+        description="default: $STATE_DIRECTORY, else ~/.local/state/guardian"
     )
-    encryption: EncryptionConfig
-    stores: Annotated[dict[Name, StoreConfig], Field(min_length=1)]
-    defaults: DefaultsConfig = DefaultsConfig()
-    servers: Annotated[dict[Name, ServerConfig], Field(min_length=1)]
-    probes: list[ProbeConfig] = Field(default_factory=list)
-    escalation: EscalationConfig = EscalationConfig()
-    heartbeat: list[HeartbeatConfig] = Field(default_factory=list)
-    service: ServiceConfig = ServiceConfig()
+    catalog: Secret | None = Field(
+        None, description="any SQLAlchemy URL (default: catalog.db in state_dir)"
+    )
+    encryption: EncryptionConfig = Field(
+        description="how backups are encrypted: by a passphrase, or for public keys"
+    )
+    stores: dict[Name, StoreConfig] = Field(min_length=1, description="where backups lie, by name")
+    defaults: DefaultsConfig = Field(
+        DefaultsConfig(), description="any section of a server, merged beneath each of them"
+    )
+    servers: dict[Name, ServerConfig] = Field(
+        min_length=1, description="the PostgreSQL servers to guard, by name"
+    )
+    probes: list[ProbeConfig] = Field(default_factory=list, description="other things to watch")
+    escalation: EscalationConfig = Field(
+        EscalationConfig(), description="who hears of an incident after how long, and how"
+    )
+    heartbeat: list[HeartbeatConfig] = Field(
+        default_factory=list, description="somebody else notices when we are gone"
+    )
+    service: ServiceConfig = Field(ServiceConfig(), description="the daemon's address and log")
 
     @property
     def catalog_url(self) -> str:
@@ -76,14 +83,3 @@ class Config(Section):
         if self.catalog is not None:
             return self.catalog.get_secret_value()
         return f"sqlite:///{self.state_dir / 'catalog.db'}"
-
-    @model_validator(mode="after")
-    def _known_stores(self) -> Self:
-        for name, server in self.servers.items():
-            for store in server.backup.stores:
-                if store not in self.stores:
-                    raise ValueError(
-                        f"servers.{name}.backup.stores names {store!r}, "
-                        f"but the stores are {', '.join(self.stores)}"
-                    )
-        return self

@@ -4,58 +4,101 @@ from __future__ import annotations
 
 from typing import Any
 
-from guardian.config.models import Config
+from pydantic_core import PydanticUndefined
 
-_VARIABLE = {"type": "string", "pattern": r"^\$\{.+\}$"}
-_NO_SIBLING = {"name", "kind", "mode"}
+from guardian.config.models import Config
+from guardian.config.shape import Key, keys_of, sections_in
+from guardian.config.show import plain
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_VARIABLE = {"type": "string", "pattern": r"\$\{", "description": "from the environment"}
+_COMPUTED = {"state_dir"}
 
 
 def json_schema() -> dict[str, Any]:
-    """Draft 2020-12. Values may be ``${NAME}``, secrets may come from ``…_file`` keys."""
+    """Draft 2020-12. Values may be ``${NAME}``; texts may come from ``…_file`` keys."""
     schema = Config.model_json_schema(by_alias=True)
-    for definition in schema.get("$defs", {}).values():
-        _open_up(definition)
-    _open_up(schema)
-    schema["required"] = ["encryption", "stores", "servers"]
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "guardian.yaml"
-    return schema
+    definitions: dict[str, Any] = schema.get("$defs", {})
+    for section in sections_in(Config):
+        definition = schema if section is Config else definitions[section.__name__]
+        _describe(definition, keys_of(section), definitions)
+    unused = [name for name, definition in definitions.items() if "enum" in definition]
+    for name in unused:
+        del definitions[name]
+    return {"$schema": DRAFT, **schema, "title": "guardian.yaml"}
 
 
-def _open_up(definition: dict[str, Any]) -> None:
-    properties = definition.get("properties")
-    if not isinstance(properties, dict):
-        return
-    definition.setdefault("additionalProperties", False)
-    required = set(definition.get("required", []))
-    for name, value in list(properties.items()):
-        if _is_secret(value) or (_is_text(value) and name not in _NO_SIBLING):
-            properties.setdefault(
-                f"{name}_file",
-                {"type": "string", "description": f"a file that holds {name}"},
+def _describe(
+    definition: dict[str, Any], keys: dict[str, Key], definitions: dict[str, Any]
+) -> None:
+    """Complete the schema of one section."""
+    properties: dict[str, Any] = definition["properties"]
+    required = [name for name in definition.pop("required", []) if name not in _COMPUTED]
+    for name, key in keys.items():
+        value = properties[name] = _with_words_inline(properties[name], definitions)
+        value.pop("title", None)
+        value.pop("default", None)
+        default = None if key.default is PydanticUndefined else plain(key.default, name)
+        if default not in (None, []) and not isinstance(default, dict):
+            value["default"] = default
+        if not key.shape.is_text or key.shape.is_list:
+            properties[name] = _with_variables(value) if name != "kind" else value
+            continue
+        properties.setdefault(
+            f"{name}_file", {"type": "string", "description": f"a file that holds {name}"}
+        )
+        _forget_password(value)
+        if name in required:
+            required.remove(name)
+            definition.setdefault("allOf", []).append(
+                {"oneOf": [{"required": [name]}, {"required": [f"{name}_file"]}]}
             )
-            if name in required:
-                definition.setdefault("allOf", []).append(
-                    {"anyOf": [{"required": [name]}, {"required": [f"{name}_file"]}]}
-                )
-                required.discard(name)
-        _allow_variables(value)
-    if "required" in definition:
-        definition["required"] = sorted(required)
+    if required:
+        definition["required"] = required
+    definition["additionalProperties"] = False
 
 
-def _is_secret(value: dict[str, Any]) -> bool:
-    return value.get("format") == "password" or any(
-        option.get("format") == "password" for option in value.get("anyOf", [])
-    )
+def _with_words_inline(value: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """An enumeration in its place rather than by reference, so that it can be widened."""
+    target = definitions.get(str(value.get("$ref", "")).rpartition("/")[2], {})
+    if "enum" not in target:
+        return value
+    rest = {name: each for name, each in value.items() if name != "$ref"}
+    return {**target, **rest}
 
 
-def _is_text(value: dict[str, Any]) -> bool:
-    return value.get("type") == "string" and not {"enum", "const", "pattern", "format"} & set(value)
+def _forget_password(value: dict[str, Any]) -> None:
+    """A secret is written like any text here; ``writeOnly`` would make editors complain."""
+    for option in (value, *value.get("anyOf", [])):
+        option.pop("format", None)
+        option.pop("writeOnly", None)
 
 
-def _allow_variables(value: dict[str, Any]) -> None:
-    """A number or a switch may also come from the environment."""
-    if value.get("type") in {"integer", "number", "boolean"}:
-        kept = {key: value.pop(key) for key in list(value) if key not in {"description", "default"}}
-        value["anyOf"] = [kept, dict(_VARIABLE)]
+def _with_variables(value: dict[str, Any]) -> dict[str, Any]:
+    """Let numbers, switches and fixed words come from the environment, also within lists."""
+    if "prefixItems" in value:
+        value["prefixItems"] = [_with_variables(item) for item in value["prefixItems"]]
+    if isinstance(value.get("items"), dict):
+        value["items"] = _with_variables(value["items"])
+    if "anyOf" in value:
+        options = [_with_variables(option) for option in value["anyOf"]]
+        alone = [option for option in options if option != _VARIABLE]
+        value["anyOf"] = _flattened(alone)
+        return value
+    if not (value.get("type") in {"integer", "number", "boolean"} or "enum" in value):
+        return value
+    if "const" in value or "$ref" in value:
+        return value
+    outer: dict[str, Any] = {
+        name: value.pop(name) for name in ("description", "default") if name in value
+    }
+    return {**outer, "anyOf": [value, dict(_VARIABLE)]}
+
+
+def _flattened(options: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    flat: list[dict[str, Any]] = []
+    for option in options:
+        for each in option["anyOf"] if set(option) == {"anyOf"} else [option]:
+            if each not in flat:
+                flat.append(each)
+    return flat

@@ -2,72 +2,63 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, create_model
+from pydantic_core import CoreSchema, core_schema
 
-from guardian.units import parse_duration
-
-UNKNOWN_KEYS = "unknown_keys"
+from guardian.config.types import Duration, Whole
 
 
 class Section(BaseModel):
     """A mapping in the configuration; a key that it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keys(cls, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            known = [field.alias or name for name, field in cls.model_fields.items()]
-            refuse_unknown_keys(value, known)
-        return value
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
 
 
-def refuse_unknown_keys(value: Mapping[Any, Any], known: Iterable[str]) -> None:
-    """Raise pydantic's error for all keys that are not known, each with the nearest that is."""
-    names = list(known)
-    unknown = {str(key): _nearest(str(key), names) for key in value if key not in names}
-    if unknown:
-        raise PydanticCustomError(UNKNOWN_KEYS, "unknown keys", {"keys": unknown})
+class FromSection:
+    """Lets a frozen dataclass of the core stand as a section, as strict as any other.
 
-
-def _nearest(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return close[0] if close else ""
-
-
-def dataclass_section(cls: type[Any]) -> Callable[[Any], Any]:
-    """A validator that makes a frozen dataclass of the core from a mapping, as strict as Section.
-
-    So policies are defined once, in their pure module, and the core knows no pydantic.
+    So policies are defined once, in their pure module, and the core knows no pydantic. Used as
+    ``Annotated[RetentionPolicy, FromSection(RetentionPolicy, {"keep_last": "the newest n", …})]``;
+    every field needs its description and a default.
     """
-    names = {field.name: field for field in fields(cls)}
 
-    def validate(value: Any) -> Any:
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, Mapping):
-            raise ValueError(f"a mapping of {', '.join(names)} is needed here")  # noqa: TRY004
-        refuse_unknown_keys(value, names)
-        return cls(**{key: _typed(names[key].default, item) for key, item in value.items()})
+    _TYPES: Mapping[Any, Any] = {int: Whole, timedelta: Duration}
 
-    return validate
+    def __init__(self, cls: type[Any], descriptions: Mapping[str, str]) -> None:
+        self._class = cls
+        self.descriptions = descriptions
+        hints = get_type_hints(cls)
+        members: dict[str, Any] = {
+            each.name: (
+                self._TYPES.get(hints[each.name], hints[each.name]),
+                Field(
+                    ... if each.default is MISSING else each.default,
+                    description=descriptions[each.name],
+                ),
+            )
+            for each in fields(cls)
+        }
+        self._section: type[Section] = create_model(
+            cls.__name__, __base__=Section, __module__=__name__, **members
+        )
+        self._section.__doc__ = cls.__doc__
 
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def make(value: Any, validate: Callable[[Any], Section]) -> Any:
+            if isinstance(value, self._class):
+                return value
+            section = validate(value)
+            return self._class(**{name: getattr(section, name) for name in self.descriptions})
 
-def _typed(default: object, value: Any) -> Any:
-    """The value in the type of the field's default."""
-    if isinstance(default, timedelta):
-        return value if isinstance(value, timedelta) else parse_duration(str(value))
-    if isinstance(value, bool):
-        raise ValueError(f"{value!r} is not a whole number")  # noqa: TRY004
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{value!r} is not a whole number") from error
+        inner = handler.generate_schema(self._section)
+        dump = core_schema.plain_serializer_function_ser_schema(asdict)
+        return core_schema.no_info_wrap_validator_function(make, inner, serialization=dump)

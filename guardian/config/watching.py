@@ -5,10 +5,26 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from guardian.config.section import Section
-from guardian.config.types import PositiveDuration, Regex, Strings, one_or_more
+from guardian.config.types import (
+    Address,
+    Count,
+    DurationBounds,
+    Networks,
+    NumberBounds,
+    Percent,
+    PercentBounds,
+    PositiveDuration,
+    Regex,
+    SizeBounds,
+    Strings,
+    Text,
+    WebAddress,
+    Whole,
+    one_or_more,
+)
 
 SessionState = Literal[
     "active",
@@ -19,124 +35,196 @@ SessionState = Literal[
     "disabled",
 ]
 Action = Literal["cancel", "terminate", "report"]
+_BILLION = 1_000_000_000
+_GIB = 1 << 30
 
 
 class MatchConfig(Section):
     """Which sessions: all keys must hold, a list when any entry does."""
 
-    state: Annotated[list[SessionState], BeforeValidator(one_or_more)] | None = None
+    state: (
+        Annotated[
+            list[SessionState],
+            BeforeValidator(one_or_more, json_schema_input_type=SessionState | list[SessionState]),
+        ]
+        | None
+    ) = Field(None, description="as in pg_stat_activity")
     for_: PositiveDuration | None = Field(
         None, alias="for", description="time in that state; for active the query's age"
     )
-    transaction_for: PositiveDuration | None = None
-    users: Strings | None = None
-    databases: Strings | None = None
-    applications: Strings | None = None
-    clients: Strings | None = Field(None, description="CIDRs")
-    query: Regex | None = None
-    wait_event_types: Strings | None = None
-    blocking: int | None = Field(None, ge=1, description="holds up at least so many sessions")
-    blocking_for: PositiveDuration | None = None
-    waiting_for: PositiveDuration | None = None
+    transaction_for: PositiveDuration | None = Field(None, description="age of the transaction")
+    users: Strings | None = Field(None, description="globs; case is kept")
+    databases: Strings | None = Field(None, description="globs; case is kept")
+    applications: Strings | None = Field(None, description="globs; case is kept")
+    clients: Networks | None = Field(None, description="networks such as 10.0.0.0/8")
+    query: Regex | None = Field(None, description="a regular expression, found anywhere")
+    wait_event_types: Strings | None = Field(None, description="such as Lock or IO")
+    blocking: Count | None = Field(
+        None, description="holds up at least so many sessions, through the chain"
+    )
+    blocking_for: PositiveDuration | None = Field(None, description="longest wait behind it")
+    waiting_for: PositiveDuration | None = Field(None, description="its own wait for a lock")
     blocking_backup: bool | None = Field(None, description="holds up a backup of ours")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key is set, so that nothing would be told apart."""
+        return all(getattr(self, name) in (None, []) for name in type(self).model_fields)
 
 
 class PolicyConfig(Section):
     """Which sessions are victims, and what becomes of them."""
 
-    name: str
-    match: MatchConfig
-    except_: MatchConfig | None = Field(None, alias="except")
-    victims: Literal["all", "oldest", "all-but-oldest"] = "all"
-    action: Action | list[Literal["cancel", "terminate"]]
-    grace: PositiveDuration = timedelta(seconds=30)
-    superusers: bool = False
+    name: Text = Field(description="for the audit and for people")
+    match: MatchConfig = Field(description="all keys must hold")
+    except_: MatchConfig | None = Field(
+        None, alias="except", description="any key that holds spares the session"
+    )
+    victims: Literal["all", "oldest", "all-but-oldest"] = Field(
+        "all", description="which of those that match"
+    )
+    action: Annotated[
+        list[Action],
+        Field(min_length=1),
+        BeforeValidator(one_or_more, json_schema_input_type=Action | list[Action]),
+    ] = Field(description="cancel, terminate, report; or a ladder: [cancel, terminate]")
+    grace: PositiveDuration = Field(
+        timedelta(seconds=30), description="between the rungs of the ladder"
+    )
+    superusers: bool = Field(False, description="let superusers be victims too")
 
     @model_validator(mode="after")
-    def _some_condition(self) -> Self:
-        if not self.match.model_fields_set:
-            raise ValueError("match is empty: every session would be a victim")
+    def _has_condition(self) -> Self:
+        if self.match.is_empty:
+            raise ValueError("match is empty: every session would be a victim; name a state")
+        return self
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if len(self.action) > 1 and self.action != ["cancel", "terminate"]:
+            raise ValueError("a ladder is [cancel, terminate]; write one action, or that")
+        states = self.match.state or []
+        if self.action == ["cancel"] and any(state.startswith("idle") for state in states):
+            raise ValueError("cancel does nothing to an idle session; write terminate")
         return self
 
 
 class LimitsConfig(Section):
     """How many sessions may be hit."""
 
-    per_cycle: int = Field(5, ge=0)
-    per_hour: int = Field(60, ge=0)
+    per_cycle: Whole = Field(5, description="victims in one look")
+    per_hour: Whole = Field(60, description="victims in an hour; then it stops and reports")
 
 
 class RecordingConfig(Section):
     """Sessions kept for replay."""
 
-    enabled: bool = True
-    keep: PositiveDuration = timedelta(days=7)
-    query_text: bool = True
+    enabled: bool = Field(True, description="record changes, for guardian replay")
+    keep: PositiveDuration = Field(timedelta(days=7), description="how long")
+    query_text: bool = Field(True, description="with the queries' text")
 
 
 class WatchConfig(Section):
     """Looking at sessions and locks."""
 
-    interval: PositiveDuration = timedelta(seconds=5)
-    mode: Literal["observe", "enforce"] = "observe"
-    limits: LimitsConfig = LimitsConfig()
-    policies: list[PolicyConfig] = Field(default_factory=list)
-    recording: RecordingConfig = RecordingConfig()
+    interval: PositiveDuration = Field(timedelta(seconds=5), description="between two looks")
+    mode: Literal["observe", "enforce"] = Field(
+        "observe", description="observe only records what enforce would have done"
+    )
+    limits: LimitsConfig = Field(LimitsConfig(), description="how many sessions may be hit")
+    policies: list[PolicyConfig] = Field(
+        default_factory=list, description="the first that matches decides"
+    )
+    recording: RecordingConfig = Field(RecordingConfig(), description="sessions kept for replay")
+
+
+class VitalsConfig(Section):
+    """Bounds of the server's vital signs: [warning, critical], null for none."""
+
+    connections: PercentBounds | None = Field(
+        (Percent(80), Percent(95)), description="of max_connections less the reserved ones"
+    )
+    idle_in_transaction: DurationBounds | None = Field(
+        (timedelta(minutes=5), timedelta(minutes=30)), description="the longest"
+    )
+    query_age: DurationBounds | None = Field(
+        (timedelta(minutes=15), timedelta(minutes=60)), description="the longest running query"
+    )
+    lock_wait: DurationBounds | None = Field(
+        (timedelta(minutes=1), timedelta(minutes=5)), description="the longest wait for a lock"
+    )
+    transaction_id_age: NumberBounds | None = Field(
+        (_BILLION, 1.4 * _BILLION), description="age of the oldest transaction id"
+    )
+    multixact_age: NumberBounds | None = Field(
+        (_BILLION, 1.4 * _BILLION), description="age of the oldest multixact id"
+    )
+    prepared_transactions: DurationBounds | None = Field(
+        (timedelta(minutes=1), timedelta(minutes=10)), description="age of the oldest"
+    )
+    slot_retained_wal: SizeBounds | None = Field(
+        (_GIB, 5 * _GIB), description="WAL held back by one replication slot"
+    )
+    replica_lag: DurationBounds | None = Field(
+        (timedelta(minutes=5), timedelta(minutes=30)), description="of the slowest replica"
+    )
+    disk: PercentBounds | None = Field(
+        (Percent(85), Percent(95)), description="full, of the file systems that are ours"
+    )
+    backup_age: NumberBounds | None = Field(
+        (1.5, 3.0), description="of the last good backup, in intervals of its schedule"
+    )
+    size_drop: PercentBounds | None = Field(
+        (Percent(30), Percent(60)), description="a backup smaller than the last proven one"
+    )
+    sequences: PercentBounds | None = Field(
+        (Percent(80), Percent(95)), description="used of the fullest sequence"
+    )
+    invalid_indexes: NumberBounds | None = Field((1, None), description="how many")
+    checksum_failures: NumberBounds | None = Field((None, 1), description="how many")
+    archiver: DurationBounds | None = Field(
+        (timedelta(minutes=5), timedelta(minutes=30)), description="how long archiving has failed"
+    )
 
 
 class OutageConfig(Section):
     """When a server counts as down."""
 
-    interval: PositiveDuration = timedelta(seconds=5)
-    timeout: PositiveDuration = timedelta(seconds=5)
-    failures: int = Field(3, ge=1)
-    successes: int = Field(2, ge=1)
-    page_after: PositiveDuration = timedelta(minutes=5)
+    interval: PositiveDuration = Field(timedelta(seconds=5), description="between two tries")
+    timeout: PositiveDuration = Field(timedelta(seconds=5), description="of one try")
+    failures: Count = Field(3, description="in a row, before it is down")
+    successes: Count = Field(2, description="in a row, before it is up again")
+    page_after: PositiveDuration = Field(
+        timedelta(minutes=5), description="down for so long is a P0"
+    )
 
 
-class HttpProbeConfig(Section):
+class _Probe(Section):
+    """What all probes have."""
+
+    name: Text = Field(description="for people")
+    interval: PositiveDuration = Field(timedelta(seconds=30), description="between two probes")
+    timeout: PositiveDuration = Field(timedelta(seconds=10), description="of one probe")
+    failures: Count = Field(3, description="in a row, before it counts")
+
+
+class HttpProbeConfig(_Probe):
     """An HTTP address that must answer."""
 
-    name: str
-    kind: Literal["http"]
-    url: str
-    expect_status: int = 200
-    expect_json: dict[str, Any] | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
-    interval: PositiveDuration = timedelta(seconds=30)
-    timeout: PositiveDuration = timedelta(seconds=10)
-    failures: int = Field(3, ge=1)
+    kind: Literal["http"] = Field(description="a web address that must answer")
+    url: WebAddress = Field(description="such as https://mina.example/health")
+    expect_status: Count = Field(200, le=599, description="the status that is right")
+    expect_json: dict[str, Any] | None = Field(
+        None, description="keys and values that the answer's JSON must have"
+    )
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="sent along")
 
 
-class TcpProbeConfig(Section):
+class TcpProbeConfig(_Probe):
     """A TCP address that must accept connections."""
 
-    name: str
-    kind: Literal["tcp"]
-    address: str = Field(pattern=r"^.+:\d+$", description="host:port")
-    interval: PositiveDuration = timedelta(seconds=30)
-    timeout: PositiveDuration = timedelta(seconds=10)
-    failures: int = Field(3, ge=1)
+    kind: Literal["tcp"] = Field(description="an address that must accept connections")
+    address: Address = Field(description="host:port")
 
 
 ProbeConfig = Annotated[HttpProbeConfig | TcpProbeConfig, Field(discriminator="kind")]
-
-VitalName = Literal[
-    "connections",
-    "idle_in_transaction",
-    "query_age",
-    "lock_wait",
-    "transaction_id_age",
-    "multixact_age",
-    "prepared_transactions",
-    "slot_retained_wal",
-    "replica_lag",
-    "disk",
-    "backup_age",
-    "size_drop",
-    "sequences",
-    "invalid_indexes",
-    "checksum_failures",
-    "archiver",
-]
-Bounds = Annotated[list[str | int | float], Field(min_length=2, max_length=2)]
