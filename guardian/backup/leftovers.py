@@ -44,9 +44,6 @@ def unfinished_before(view: View) -> datetime:
 def _is_old(
     now: datetime, found: Survey, backup: BackupId, objects: Iterable[StoredObject]
 ) -> bool:
-    begun = started_at(backup)
-    times = [one.modified_at for one in objects]
-    if begun is None or found.latest is None:
-        return False
+    times = [started_at(backup) or now, *(one.modified_at for one in objects)]
     # The store's clock has certainly reached the time of its latest object; ours may have jumped.
-    return min(now, found.latest) - max([begun, *times]) >= LEFTOVER_AGE
+    return min(now, found.latest or now) - max(times) >= LEFTOVER_AGE

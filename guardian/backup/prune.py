@@ -32,6 +32,8 @@ from guardian.errors import AlreadyRunningError, StoreError, StoreLockedError
 from guardian.model import BackupId, DatabaseRef, Event, Holder, StoredObject
 from guardian.ports import Catalog, Clock, Store
 
+__all__ = ["READING", "PruneResult", "PrunedBackup", "PrunedCopy", "Pruner"]
+
 LEASE_TTL = timedelta(minutes=2)
 READING = "read:"
 """Who holds ``read:<id>`` reads that backup; pruning takes it itself before it deletes."""

@@ -32,7 +32,8 @@ NOTHING: dict[str, Any] = {
 
 
 def policy(**rules) -> RetentionPolicy:
-    return RetentionPolicy(**{**NOTHING, **rules})
+    merged: dict[str, Any] = {**NOTHING, **rules}
+    return RetentionPolicy(**merged)
 
 
 def backup(name: str, at: datetime | str, **facts) -> Candidate:
@@ -63,7 +64,7 @@ def test_a_policy_that_keeps_nothing_is_refused():
 def test_a_negative_number_is_refused(rule):
     value = timedelta(seconds=-1) if rule == "keep_within" else -1
     with pytest.raises(ValueError, match=f"{rule} is negative"):
-        RetentionPolicy(**{rule: value})
+        policy(**{rule: value})
 
 
 def test_the_defaults_are_those_of_the_contract():
