@@ -1,8 +1,9 @@
 """psql's patterns for object names, as ``pg_dump --exclude-table-data`` understands them.
 
-``*`` is any run of characters and ``?`` any one; a dot parts schema and name; letters fold to
-lower case unless double-quoted; inside quotes nothing is special. Source: PostgreSQL's
-documentation of psql, "Patterns".
+``*`` is any run of characters and ``?`` any one; a dot parts schema and name; ASCII letters fold to
+lower case unless double-quoted; inside quotes nothing is special, outside the rest of regular
+expressions is at work. Source: PostgreSQL's documentation of psql, "Patterns", and
+``patternToSQLRegex`` in its fe_utils.
 """
 
 from __future__ import annotations
@@ -10,19 +11,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-
-def matches_any(patterns: Iterable[str], schema: str, name: str) -> bool:
-    """Whether any pattern names this table."""
-    return any(_matches(pattern, schema, name) for pattern in patterns)
+from guardian.errors import ConfigError
 
 
-def _matches(pattern: str, schema: str, name: str) -> bool:
+def matches_any(patterns: Iterable[str], schema: str, name: str, *, visible: bool = True) -> bool:
+    """Whether any pattern names this table.
+
+    ``visible`` tells whether the table is found under the role's own search path: a pattern
+    without a schema names no other.
+
+    Raises:
+        ConfigError: a pattern is no regular expression; pg_dump would refuse it, too.
+    """
+    return any(_matches(pattern, schema, name, visible=visible) for pattern in patterns)
+
+
+def _matches(pattern: str, schema: str, name: str, *, visible: bool) -> bool:
     pieces = _regexes(pattern)
-    if not re.fullmatch(pieces[-1], name, re.DOTALL):
-        return False
-    # A pattern without schema means tables that are visible; under pg_dump's empty search path
-    # that is every schema. A third, leading piece names the database, which is the one we dump.
-    return len(pieces) < 2 or re.fullmatch(pieces[-2], schema, re.DOTALL) is not None
+    try:
+        if not re.fullmatch(pieces[-1], name, re.DOTALL):
+            return False
+        # A third, leading piece names the database, which is the one we dump.
+        return (
+            visible if len(pieces) < 2 else re.fullmatch(pieces[-2], schema, re.DOTALL) is not None
+        )
+    except re.error as error:
+        raise ConfigError(
+            f"exclude_table_data: {pattern!r} is not a pattern that pg_dump takes: {error}"
+        ) from error
 
 
 def _regexes(pattern: str) -> list[str]:
@@ -46,9 +62,9 @@ def _regexes(pattern: str) -> list[str]:
             pieces[-1] += ".*"
         elif character == "?":
             pieces[-1] += "."
-        elif character in "$^\\{}()|":
+        elif character == "$" or pattern.startswith("[]", position):
             pieces[-1] += re.escape(character)
         else:
-            pieces[-1] += character.lower() if character not in "[]+" else character
+            pieces[-1] += character.lower() if character.isascii() else character
         position += 1
     return pieces

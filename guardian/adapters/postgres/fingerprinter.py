@@ -53,6 +53,20 @@ class _Sequence(NamedTuple):
     increment: int
 
 
+def _visible(connection: psycopg.Connection) -> set[int]:
+    """Tables found without a schema under the role's own search path, which ours is not.
+
+    pg_dump resets its search path to that for the time that it resolves patterns.
+    """
+    connection.execute("RESET search_path")
+    rows = connection.execute(
+        "SELECT oid::int8 FROM pg_catalog.pg_class "
+        "WHERE relkind IN ('r', 'p', 'm', 'f') AND pg_catalog.pg_table_is_visible(oid)"
+    ).fetchall()
+    connection.execute("SET search_path = ''")
+    return {oid for (oid,) in rows}
+
+
 class Fingerprinter:
     """Reads one database for its fingerprint.
 
@@ -73,8 +87,11 @@ class Fingerprinter:
     ) -> None:
         self._connection = connection
         self._share = share
+        visible = _visible(connection) if left_out else set()
         self._left_out = [
-            table for table in tables if matches_any(left_out, table.schema, table.name)
+            table
+            for table in tables
+            if matches_any(left_out, table.schema, table.name, visible=table.oid in visible)
         ]
         names = {table.oid for table in self._left_out}
         self._tables = [table for table in tables if table.kind == "r" and table.oid not in names]
