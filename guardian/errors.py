@@ -88,6 +88,10 @@ class InvalidConfigError(ConfigError):
         super().__init__(problems[0] + more)
         self.problems = tuple(" ".join(problem.split()) for problem in problems)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it cross from one process to another."""
+        return type(self), (self.problems,), self.__dict__
+
 
 class UsageError(GuardianError):
     """The command's words are off: an unknown server, an id that does not exist, a bad flag."""

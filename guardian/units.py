@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.ASCII)
@@ -64,7 +65,10 @@ def parse_size(text: str) -> int:
     if match is None or (match[3] and not match[2]):
         raise ValueError(f"{text!r} is not a size: write 64MB, 5GiB or a number of bytes")
     base = 1024 if match[3] else 1000
-    return int(float(match[1]) * base ** _POWERS[match[2].upper()])
+    size = int(Decimal(match[1]) * base ** _POWERS[match[2].upper()])
+    if size >= 1 << 63:
+        raise ValueError(f"{text!r} is too large a size")
+    return size
 
 
 def format_size(size: float) -> str:

@@ -86,14 +86,14 @@ def restore_notes(manifest: Manifest, data_parts: tuple[Part, ...]) -> str:
             database=_printable(manifest.ref.database),
             server=manifest.ref.server,
             snapshot=manifest.snapshot_at,
-            server_version=manifest.facts.server_version,
-            encoding=manifest.facts.encoding,
-            collate=manifest.facts.collate,
-            dump_version=manifest.dump_version,
+            server_version=_printable(manifest.facts.server_version),
+            encoding=_printable(manifest.facts.encoding),
+            collate=_printable(manifest.facts.collate),
+            dump_version=_printable(manifest.dump_version),
             guardian_version=manifest.guardian_version,
         ),
         _NEEDS.format(
-            major=manifest.dump_version.split(".")[0],
+            major=_printable(manifest.dump_version.split(".")[0]),
             secret=_secret(manifest),
             server_major=manifest.facts.major,
             extensions=_extensions(manifest),
@@ -148,7 +148,7 @@ def _secret(manifest: Manifest) -> str:
 
 
 def _extensions(manifest: Manifest) -> str:
-    names = [f"{item.name} {item.version}" for item in manifest.facts.extensions]
+    names = [_printable(f"{item.name} {item.version}") for item in manifest.facts.extensions]
     wanted = [name for name in names if not name.startswith("plpgsql ")]
     return f" that offers the extensions {', '.join(wanted)}" if wanted else ""
 
@@ -160,7 +160,7 @@ def _createdb_options(manifest: Manifest) -> str:
     options.append(f"--lc-ctype={shlex.quote(facts.ctype)}")
     if facts.locale_provider != "libc" and facts.locale:
         flag = "icu-locale" if facts.locale_provider == "icu" else "builtin-locale"
-        options.append(f"--locale-provider={facts.locale_provider}")
+        options.append(f"--locale-provider={shlex.quote(facts.locale_provider)}")
         options.append(f"--{flag}={shlex.quote(facts.locale)}")
     return " ".join(options)
 
