@@ -84,7 +84,7 @@ def test_every_kind_of_object_comes_back(
         assert "OK" in shell(folder, part["1"].split("\n", 1)[1], site, target)
         (roles,) = commands(part["3"])
         shell(folder, roles, site, target)
-        whole, create, other, look = commands(part["4"])
+        whole, create, other, look, _fingerprint = commands(part["4"])
         shell(folder, whole, site, target)
         assert_same_database(zoo.dsn(), target.dsn(zoo.name), pg.bindir, database_settings=True)
         shell(folder, f"{create}\n{other}", site, target)

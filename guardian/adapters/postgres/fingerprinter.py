@@ -93,8 +93,9 @@ class Fingerprinter:
             for table in tables
             if matches_any(left_out, table.schema, table.name, visible=table.oid in visible)
         ]
-        names = {table.oid for table in self._left_out}
-        self._tables = [table for table in tables if table.kind == "r" and table.oid not in names]
+        names = {oid for table in self._left_out for oid in (table.oid, table.hash_root)}
+        self._tables = [table for table in tables if table.is_read and table.oid not in names]
+        self._locked = tables
         self._content_limit = content_limit
         self._seed = secrets.randbits(63) if seed is None else seed
         self._objects: dict[str, tuple[str, ...]] | None = None
@@ -184,7 +185,7 @@ class Fingerprinter:
         self, level: ProofLevel, advance: Callable[[int], None]
     ) -> tuple[list[TableFingerprint], bool]:
         """The tables, and whether the content limit was reached."""
-        total = sum(table.bytes for table in self._tables)
+        total = sum(table.bytes for table in self._locked)
         if self._share is not None and level is ProofLevel.CONTENT and total > _WORTH_A_PROCESS:
             self._process = ReadingProcess(self._task(self._share, level))
             if not self._cancelled.is_set():
@@ -200,6 +201,7 @@ class Fingerprinter:
             database=self._connection.info.dbname,
             encoding=share.encoding,
             snapshot=share.name,
+            locked=self._locked,
             tables=self._tables,
             level=level,
             seed=self._seed,

@@ -117,10 +117,11 @@ class TableReader:
 
 
 def _rows(table: Table) -> sql.Composed:
-    """The table itself without its children, and with the condition of an extension's table."""
+    """The table itself or a whole tree of hash partitions; of an extension's, what it wants."""
+    only = sql.SQL("ONLY ") if table.kind == "r" else sql.SQL("")
     # The condition is a WHERE clause from pg_extension; pg_dump too takes it as it stands.
     condition = sql.SQL(table.condition or "")
-    return sql.SQL("ONLY {} {}").format(table.identifier, condition)
+    return sql.SQL("{}{} {}").format(only, table.identifier, condition)
 
 
 def _copy(table: Table) -> sql.Composed:
@@ -129,8 +130,6 @@ def _copy(table: Table) -> sql.Composed:
     Names order the columns because their positions may differ after a restore (inheritance).
     """
     columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
-    if table.condition:
+    if table.condition or table.kind == "p" or not table.columns:
         return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, _rows(table))
-    if not table.columns:
-        return sql.SQL("COPY (SELECT FROM {}) TO STDOUT").format(_rows(table))
     return sql.SQL("COPY {} ({}) TO STDOUT").format(table.identifier, columns)

@@ -40,6 +40,7 @@ class ReadingTask:
     database: str
     encoding: str
     snapshot: str
+    locked: Sequence[Table]
     tables: Sequence[Table]
     level: ProofLevel
     seed: int
@@ -128,7 +129,7 @@ def _read(
             sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(task.snapshot))
         )
         try:
-            lock_tables(connection, task.tables, nowait=True)
+            lock_tables(connection, task.locked, nowait=True)
         except psycopg.errors.LockNotAvailable:
             return None
         reader = TableReader(connection, task.seed, task.content_limit)

@@ -24,6 +24,8 @@ _PINNED = {
     "xmloption": "content",
     "search_path": "",
     "row_security": "off",
+    "quote_all_identifiers": "off",
+    "jit": "off",  # compiling the inventory query takes seconds, running it milliseconds
 }
 """Database- and role-level settings may change any of these, and with them the text of equal rows.
 

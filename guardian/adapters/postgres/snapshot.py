@@ -67,6 +67,8 @@ class LockedSnapshot:
             "--format=custom",
             "--compress=0",
             "--no-password",
+            # Else a client_encoding set on database or role decides, which may lack characters.
+            f"--encoding={self.facts.encoding}",
             f"--snapshot={self._exported}",
             f"--lock-wait-timeout={int(self._lock_timeout.total_seconds() * 1000)}",
             *(f"--exclude-table-data={pattern}" for pattern in self._left_out),

@@ -94,6 +94,7 @@ class PostgresSource:
         command = [
             str(tool.bindir / "pg_dumpall"),
             "--globals-only",
+            "--encoding=UTF8",
             "--no-password",
             *([] if passwords_readable else ["--no-role-passwords"]),
         ]

@@ -16,7 +16,8 @@ class Table:
     """One row of tables.sql.
 
     ``bytes`` is its size on disk, indexes left out, 0 where it was not measured. ``hides_rows``
-    says that row-level security applies to us.
+    says that row-level security applies to us. ``hash_root`` is the topmost hash-partitioned table
+    above it, or itself.
     """
 
     oid: int
@@ -30,6 +31,7 @@ class Table:
     bytes: int
     hides_rows: bool
     condition: str | None
+    hash_root: int | None
     columns: list[str]
 
     @property
@@ -46,6 +48,11 @@ class Table:
     def schema_display(self) -> str:
         """The quoted schema as text."""
         return _quote(self.schema)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its rows are read here: in it, or below it for a tree of hash partitions."""
+        return self.hash_root == self.oid if self.hash_root is not None else self.kind == "r"
 
     @property
     def rewritten(self) -> bool:

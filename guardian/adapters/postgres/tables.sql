@@ -12,6 +12,12 @@ SELECT c.oid::bigint AS oid,
        CASE WHEN %(measured)s AND c.relkind = 'r' THEN pg_table_size(c.oid) ELSE 0 END AS bytes,
        row_security_active(c.oid) AS hides_rows,
        x.condition,
+       -- Which hash partition a row lies in may change with a restore (the hash of an enum is that
+       -- of its OID), so such a tree is read as a whole, at its topmost hash-partitioned table.
+       (SELECT a.relid::oid::bigint
+          FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY a (relid, height)
+          JOIN pg_catalog.pg_partitioned_table h ON h.partrelid = a.relid AND h.partstrat = 'h'
+         ORDER BY a.height DESC LIMIT 1) AS hash_root,
        ARRAY(SELECT a.attname::text
                FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = c.oid AND a.attnum > 0
