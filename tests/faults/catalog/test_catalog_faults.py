@@ -187,6 +187,24 @@ def test_a_writer_that_does_not_end_is_told_and_afterwards_all_is_well(file, cat
     assert len(catalog.events()) == 1
 
 
+def test_turning_to_wal_waits_for_another_writer(file, monkeypatch):
+    """SQLite itself does not wait there, whatever its busy timeout."""
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("CREATE TABLE other (x)")
+    other.execute("BEGIN IMMEDIATE")
+    url = f"sqlite:///{file}"
+    with pytest.raises(CatalogError, match="locked"):
+        open_at(url, busy_timeout=timedelta(0))
+
+    def end_it(_seconds: float) -> None:
+        if other.in_transaction:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr(time, "sleep", end_it)
+    assert list(open_at(url).backups()) == []
+    other.close()
+
+
 def test_the_lease_outlives_a_catalog_that_is_locked_for_a_while(file, catalog):
     keeper = LeaseKeeper(catalog, "x", holder(), timedelta(hours=1))
     with keeper:
