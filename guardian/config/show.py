@@ -55,7 +55,10 @@ def mask_dsn(dsn: str) -> str:
         )
     userinfo, at, where = rest.rpartition("@")
     user, colon, _ = userinfo.partition(":")
-    head = f"{user}:{MASK}@" if colon else f"{userinfo}{at}"
+    if at and scheme.lower() in {"http", "https"}:  # there a name alone is a key (Sentry) or token
+        head = f"{MASK}@"
+    else:
+        head = f"{user}:{MASK}@" if colon else f"{userinfo}{at}"
     where, question, query = where.partition("?")
     parameters = [
         f"{name}={MASK}" if equals and _is_secret(unquote(name)) else f"{name}{equals}{value}"

@@ -220,9 +220,10 @@ class _Composer(Reader, Scanner, Parser, Composer, BaseResolver):
 class _Builder:
     """Turns nodes into plain values, and notes their places."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, *, merging: int = 0) -> None:
         self.tree = Tree({}, {})
         self._file = file
+        self._merging = merging
         self._count = 0
 
     def place(self, node: Node) -> Place:
@@ -230,7 +231,7 @@ class _Builder:
 
     def build(self, node: Node, path: KeyPath) -> Any:
         self._count += 1
-        if self._count > _MOST_VALUES or len(path) > _DEEPEST:
+        if self._count > _MOST_VALUES or len(path) + self._merging > _DEEPEST:
             # Also the end of an alias that holds itself, and of one that multiplies.
             raise Problem(self.place(node), "too many or too deeply nested values")
         self.tree.places.setdefault(path, self.place(node))
@@ -271,13 +272,16 @@ class _Builder:
             if not isinstance(item, MappingNode):
                 self.tree.problems.append(Problem(self.place(item), "<< merges mappings only"))
                 continue
-            apart = _Builder(self._file)
+            # What is merged stands no deeper: a mapping that merges itself ends by this count.
+            apart = _Builder(self._file, merging=self._merging + 1)
             apart._count = self._count
             merged = apart.build(item, path)
             self._count = apart._count
             self.tree.problems += apart.tree.problems
-            for key in merged.keys() - found.keys() if isinstance(merged, dict) else ():
-                found[key] = merged[key]
+            for key, value in merged.items() if isinstance(merged, dict) else ():
+                if key in found:
+                    continue
+                found[key] = value
                 depth = len(path) + 1
                 for table, other in (
                     (self.tree.places, apart.tree.places),
