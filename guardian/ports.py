@@ -58,23 +58,31 @@ Sink = Callable[[bytes], object]
 
 
 class StoreWriter(AbstractContextManager["StoreWriter"], Protocol):
-    """One object being written. It does not exist for readers before :meth:`commit` returned.
+    """One object being written. It does not exist for readers before :meth:`commit` was called.
 
     Leaving the ``with`` block without a commit aborts: nothing remains in the store, or, where the
-    connection is gone, nothing that a later :meth:`Store.sweep` does not remove.
+    connection is gone, nothing that a later :meth:`Store.sweep` does not remove. For one thread at
+    a time; after a commit or the block's end every call raises ValueError.
     """
 
     def write(self, data: bytes) -> None:
         """Append. Raises StoreError (DiskFullError when the disk is full)."""
 
     def commit(self) -> StoredObject:
-        """Make the object durable, then visible, in one step. Raises StoreError."""
+        """Make the object durable, then visible, in one step, and see that all of it is there.
+
+        Raises StoreError; then leaving the block removes the object again, should the store have
+        made it all the same. An object of that name from before is replaced.
+        """
 
 
 class Store(Protocol):
-    """Named objects of bytes: a folder, a bucket. Keys are relative, ``/``-separated, ASCII-safe.
+    """Named objects of bytes: a folder, a bucket.
 
-    All methods raise StoreError (or a subclass) and may be called from several threads at once.
+    Keys are relative, ``/``-separated, printable ASCII without empty, ``.`` and ``..`` segments,
+    at most 1,000 characters, 200 a segment; one cannot be both an object and a folder of objects.
+    All methods raise StoreError (or a subclass), also for an impossible key, and may be called from
+    several threads at once. ``transient`` tells whether trying again may help.
     """
 
     @property
@@ -100,7 +108,8 @@ class Store(Protocol):
         """Every committed object whose key starts with ``prefix``, in order of key.
 
         Never partial: an error raises, even after some objects were yielded. An empty store yields
-        nothing; a store that is not there (folder missing, bucket unknown) raises.
+        nothing; a store that is not there (folder missing, bucket unknown) raises. The order is
+        that of ``sorted``. Foreign files are listed too, unless their names are impossible keys.
         """
 
     def delete(self, key: str) -> None:
@@ -109,7 +118,8 @@ class Store(Protocol):
     def sweep(self, prefix: str, older_than: datetime) -> int:
         """Remove unfinished writes (temporary files, multipart uploads) begun before that instant.
 
-        Returns how many. Never touches a committed object, nor one that this process is writing.
+        Returns how many. Never touches a committed object, nor one that this process is writing,
+        nor, in a folder, one that another living process is writing; in a bucket only age can tell.
         """
 
     def free_bytes(self) -> int | None:

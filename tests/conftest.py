@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.postgres import Database, PostgresServer, Role, installation, running_server
+from support.s3 import MotoS3, RcloneS3
 
 from guardian.adapters.scratch.folder import sweep_strays
 
@@ -75,6 +76,20 @@ def fresh_database(fresh_role: FreshRole) -> Iterator[FreshDatabase]:
     yield create
     for database in reversed(made):
         database.server.drop_database(database.name)
+
+
+@pytest.fixture(scope="session")
+def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
+    """An S3 server that checks credentials; its buckets are folders to look into."""
+    with RcloneS3(tmp_path_factory.mktemp("rclone") / "root") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoS3]:
+    """An S3 server with conditional writes, versions and object lock."""
+    with MotoS3(tmp_path_factory.mktemp("moto") / "moto.log") as server:
+        yield server
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -32,6 +32,9 @@ when the answer to a request was lost and its repetition finds the name taken.""
 _KNOWS_NO_CONDITIONS = {"NotImplemented", "InvalidArgument", "InvalidRequest", "InvalidHeader"}
 """Answers of servers that refuse ``If-None-Match`` instead of obeying or ignoring it."""
 
+_NO_UPLOADS = {"NotImplemented", "NoSuchUpload"}
+"""Answers to a listing of uploads: there is no such thing; there was never one (rclone)."""
+
 _DEFAULT_REGION = "us-east-1"
 """Signed requests need one; servers that are not AWS take this (R2 as an alias of ``auto``)."""
 
@@ -234,7 +237,7 @@ class S3Api:
                 try:
                     answer = self._client.list_multipart_uploads(**page)
                 except ClientError as error:
-                    if code_of(error) == "NotImplemented":
+                    if code_of(error) in _NO_UPLOADS:
                         return
                     raise
             for found in answer.get("Uploads", []):
