@@ -530,6 +530,17 @@ def test_a_jumped_clock_does_not_make_parts_old():
     assert scene.prune().swept == 0
 
 
+def test_while_the_clock_is_in_doubt_no_parts_are_old():
+    scene = Scene("local")
+    scene.nights(5)
+    unknown = BackupId(f"{NOW:%Y%m%dT%H%M%SZ}-abcdef")
+    scene.plant("local", unknown, PARTS[0], at=NOW)
+    scene.clock.jump_to(NOW + 365 * DAY)
+    scene.back_up(scene.clock.now())
+    assert scene.prune().swept == 0
+    assert scene.prune(trust_clock=True).swept == 1
+
+
 @pytest.mark.parametrize("took", [timedelta(0), 2 * DAY])
 def test_a_backup_that_is_finished_after_the_listing_is_no_leftover(scene: Scene, took):
     scene.nights(1)
@@ -582,6 +593,16 @@ def test_unfinished_writes_of_dead_runs_are_swept_and_those_of_live_ones_are_not
     assert scene.prune().swept == 1, "never what began with the live one"
     scene.fail(live, scene.clock.now())
     assert scene.prune().swept == 1
+
+
+def test_what_began_shortly_before_a_live_run_is_not_swept_clocks_differ():
+    scene = Scene("local")
+    scene.stores["local"].open_writer(backup_prefix(REF, BackupId("x")) + PARTS[0])
+    scene.stores["local"].crash()
+    scene.clock.advance(1800)
+    scene.begin(scene.clock.now())
+    scene.clock.advance(3 * DAY)
+    assert scene.prune().swept == 0
 
 
 @pytest.mark.parametrize(
