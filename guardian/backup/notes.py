@@ -61,7 +61,8 @@ _RESTORE = """
 createdb --template=template0 {createdb} {other}
 {decrypt} {dump} | zstd -dc | pg_restore --exit-on-error -d {other}
 
-   A look at what is inside, without a server:
+   A look at what is inside, without a server (it stops early: gpg's word of a broken pipe is
+   harmless here):
 
 {decrypt} {dump} | zstd -dc | pg_restore --list
 """
