@@ -103,12 +103,12 @@ def _check_passphrase(path: Path) -> None:
                 f"passphrase file {path} can be read by others (mode {stat.S_IMODE(mode):04o})",
                 mend=f"chmod 600 {path}",
             )
-        text = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        text = path.read_bytes().decode().removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"passphrase file {path} cannot be read: {reason}") from None
     if not text.strip() or any(character in text for character in "\n\r\0"):
-        raise UsageError(f"passphrase file {path} must hold one line, which is not empty")
+        raise UsageError(f"passphrase file {path} must hold one line, not empty, without CR")
 
 
 def _ask_dsn(asking: bool) -> str:

@@ -224,7 +224,8 @@ def test_a_passphrase_is_used_when_it_is_named(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mode"), [("", 0o600), ("\n", 0o600), ("two\nlines\n", 0o600), ("good\n", 0o644)]
+    ("text", "mode"),
+    [("", 0o600), ("\n", 0o600), ("two\nlines\n", 0o600), ("cr\r\n", 0o600), ("good\n", 0o644)],
 )
 def test_a_passphrase_that_gpg_would_not_take_is_refused(
     shell: Shell, text: str, mode: int
@@ -234,7 +235,7 @@ def test_a_passphrase_that_gpg_would_not_take_is_refused(
     done = shell("init", "--dsn", DSN, "--passphrase-file", "mine", "--yes")
     assert done.returncode == 2
     assert "mine" in done.stderr
-    assert mine.read_text() == text
+    assert mine.read_bytes() == text.encode()
     assert not (shell.folder / "guardian.yaml").exists()
 
 
