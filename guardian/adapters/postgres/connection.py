@@ -46,6 +46,8 @@ _AUTHENTICATION = re.compile(
     r"role \".*\" does not exist|no pg_hba\.conf entry|is not permitted to log in"
 )
 _NO_DATABASE = re.compile(r"database \".*\" does not exist|is not currently accepting connections")
+REFUSAL = re.compile(f"{_AUTHENTICATION.pattern}|{_NO_DATABASE.pattern}")
+"""What a server says when trying again will not help."""
 _NO_CONNECT = re.compile(r"permission denied for database")
 
 
@@ -79,6 +81,10 @@ class Connector:
         self._parameters = {key: str(value) for key, value in parameters.items() if value != ""}
         if password is not None:
             self._parameters["password"] = password
+        for name in _SECRET_PARAMETERS:
+            if any(character in self._parameters.get(name, "") for character in "\r\n\0"):
+                # libpq's password and service files hold one value a line.
+                raise ConfigError(f"servers.{server}: {name} holds more than one line")
 
     def __repr__(self) -> str:
         return f"Connector({self.server!r})"
@@ -104,10 +110,9 @@ class Connector:
 
     def scrub(self, text: str) -> str:
         """The text without this server's secrets."""
-        for name in _SECRET_PARAMETERS:
-            secret = self._parameters.get(name)
-            if secret:
-                text = text.replace(secret, "********")
+        secrets = {self._parameters.get(name, "") for name in _SECRET_PARAMETERS} - {""}
+        for secret in sorted(secrets, key=len, reverse=True):  # one may be part of another
+            text = text.replace(secret, "********")
         return text
 
     def connect(self, database: str | None = None, purpose: str = "") -> psycopg.Connection:
@@ -169,7 +174,7 @@ class Connector:
 
     def translate(self, error: psycopg.Error, database: str | None = None) -> GuardianError:
         """The GuardianError that says what a psycopg error means, in one line."""
-        message = self.scrub(" ".join(str(error).split()))
+        message = " ".join(self.scrub(str(error)).split())
         thing = f"server {self.server} ({self.where})"
         if database is not None:
             thing = f"database {database!r} on {thing}"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from guardian.adapters.postgres.connection import ToolAccess
+from guardian.adapters.postgres.connection import REFUSAL, ToolAccess
 from guardian.errors import (
     ConnectionFailedError,
     DumpError,
@@ -32,7 +32,12 @@ _GATHER_BYTES = 256 * 1024
 _GATHER_STEPS = 16
 _GATHER_STEP_SECONDS = 0.0005
 
-_PERMISSION = re.compile(r"permission denied for (\w[\w ]*?) (\S.*?)(?:$| DETAIL)", re.MULTILINE)
+_PERMISSION = re.compile(
+    r"permission denied for ((?:large|materialized|foreign) \w+|\w+) (\S.*?)(?:$| DETAIL)",
+    re.MULTILINE,
+)
+_PRIVILEGES = {"schema": "USAGE", "database": "CONNECT", "function": "EXECUTE"}
+_GRANT_WORDS = {"view": "TABLE", "materialized view": "TABLE", "foreign table": "TABLE"}
 _ROW_SECURITY = re.compile(r"affected by row-level security policy for table (\S+)")
 _VERSION = re.compile(r"server version: \S+.*?pg_dump\w* version: \S+|server version mismatch")
 _LOCK = re.compile(r"due to lock timeout|due to statement timeout[\s\S]*LOCK TABLE|deadlock det")
@@ -143,20 +148,15 @@ def tool_failure(tool: str, words: str) -> GuardianError:
     """What a tool's error output means. ``words`` must be free of secrets."""
     first = _first_line(words)
     if match := _PERMISSION.search(words):
-        kind, name = match[1], match[2].strip()
-        return PermissionDeniedError(
-            f"{tool}: no permission to read {kind} {name}",
-            mend=f"GRANT SELECT ON {kind.upper()} {name} to the backup's role, "
-            "or GRANT pg_read_all_data",
-        )
+        return _denied(tool, match[1], match[2].strip())
     if match := _ROW_SECURITY.search(words):
         return PermissionDeniedError(
             f"{tool}: row-level security hides rows of table {match[1].strip(chr(34))} from us",
             mend="ALTER ROLE … BYPASSRLS for the backup's role",
         )
-    if _VERSION.search(words):
+    if versions := _VERSION.findall(words):
         return VersionMismatchError(
-            f"{tool} is older than the server: {first}",
+            f"{tool} is older than the server: {versions[-1]}",
             mend="install the postgresql-client package of the server's major",
         )
     if _LOCK_TABLE_FULL.search(words):
@@ -170,8 +170,21 @@ def tool_failure(tool: str, words: str) -> GuardianError:
             mend="back up when no DDL is running",
         )
     if _CONNECTION.search(words):
-        return ConnectionFailedError(f"{tool} lost the server: {first}")
+        refused = REFUSAL.search(words) is not None
+        return ConnectionFailedError(f"{tool} lost the server: {first}", transient=not refused)
     return DumpError(f"{tool} failed: {first}", transient=bool(_CHANGED.search(words)))
+
+
+def _denied(tool: str, kind: str, name: str) -> PermissionDeniedError:
+    privilege = _PRIVILEGES.get(kind, "SELECT")
+    plain = re.fullmatch(r"[a-z_][a-z0-9_]*|\d+", name, re.ASCII) is not None
+    quoted = name if plain else '"' + name.replace('"', '""') + '"'
+    mend = (
+        f"GRANT {privilege} ON {_GRANT_WORDS.get(kind, kind).upper()} {quoted} to the backup's role"
+    )
+    if kind not in {"database", "function", "large object"}:
+        mend += ", or GRANT pg_read_all_data"
+    return PermissionDeniedError(f"{tool}: no permission to read {kind} {name}", mend=mend)
 
 
 def _first_line(words: str) -> str:
