@@ -7,7 +7,7 @@ PYTHON_BIN := .venv/bin/python
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check bench format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,11 @@ check:  ## Lint, formatting, types, the floors of the house, and the length of f
 	.venv/bin/lint-imports
 	@find guardian -name '*.py' -exec awk 'FNR == 451 { print FILENAME ": more than 450 lines, \
 	split it"; bad = 1 } END { exit bad }' {} +
+
+bench:  ## Backups side by side with the raw dump and the runbook's commands (5 minutes, 5 GB)
+	@$(PREPARE) packages test
+	@$(PREPARE) venv dev
+	$(PYTHON_BIN) bench/backup.py $(ARGS)
 
 format:  ## Put the code into its form
 	@$(PREPARE) venv dev

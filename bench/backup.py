@@ -39,6 +39,14 @@ SELECT g AS id, repeat(md5(g::text), 8) AS body,
   FROM generate_series(1, {rows}) g
 """
 
+RUNBOOK = """
+cd {root}
+{bindir}/pg_dump "{dsn}" > manual.sql
+gpg --batch --yes --pinentry-mode loopback --passphrase-file {passphrase} \\
+    --symmetric --cipher-algo AES256 manual.sql
+rm manual.sql
+"""
+
 CONFIG = """\
 state_dir: {root}/state-{proof}
 encryption: {{passphrase_file: {root}/passphrase}}
@@ -64,6 +72,7 @@ class Way:
 
     @property
     def median(self) -> float:
+        """Of the seconds."""
         return statistics.median(self.seconds)
 
 
@@ -93,10 +102,7 @@ def ways(root: Path, dsn: str, bindir: Path) -> list[Way]:
             [
                 "bash",
                 "-ec",
-                f'cd {root}; {bindir}/pg_dump "{dsn}" > manual.sql; '
-                "gpg --batch --yes --pinentry-mode loopback "
-                f"--passphrase-file {passphrase} --symmetric --cipher-algo AES256 manual.sql; "
-                "rm manual.sql",
+                RUNBOOK.format(root=root, bindir=bindir, dsn=dsn, passphrase=passphrase),
             ],
         ),
     ]

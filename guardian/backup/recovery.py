@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from guardian.backup.manifest import (
-    MANIFEST_NAME,
-    backup_prefix,
-    decode_manifest,
-    manifest_key,
-)
+from guardian.backup.manifest import backup_prefix, decode_manifest, manifest_key, parse_key
 from guardian.errors import GuardianError, ManifestError
 from guardian.model import BackupId, BackupRecord, DatabaseRef, Event, Manifest
 from guardian.ports import Catalog, Clock, Store
@@ -37,14 +32,16 @@ def read_manifest(store: Store, ref: DatabaseRef, backup: BackupId) -> Manifest:
 
 
 def take_back(store: Store, ref: DatabaseRef, backup: BackupId) -> None:
-    """Remove every object of one backup, its manifest first: parts alone are no backup.
+    """Remove all parts of one backup, its manifest first: parts alone are no backup.
+
+    What guardian cannot have written is left alone.
 
     Raises:
         StoreError: what could not be removed is left for the sweep.
     """
     store.delete(manifest_key(ref, backup))
     for stored in list(store.list(backup_prefix(ref, backup))):
-        if not stored.key.endswith("/" + MANIFEST_NAME):
+        if parse_key(stored.key) is not None:
             store.delete(stored.key)
 
 

@@ -36,12 +36,13 @@ def demo(once: bool, scale: float) -> None:
         for _ in range(3):
             guardian("backup", "now")
         guardian("backup", "list")
-        say("Retention keeps two here; each backup with the rule that keeps it")
+        say("Retention keeps two here: the first is gone; the others, each with its rule")
         guardian("backup", "prune", "--dry-run")
         guardian("status")
         folder, line = tour.stock_restore_line(place)
         say("A restore without guardian: RESTORE.txt's own lines, run as they stand")
-        out.print(f"[bold green]$[/] {escape(line)}")
+        for number, text in enumerate(line.splitlines()):
+            out.print(f"[bold green]{' ' if number else '$'}[/] {escape(text)}", soft_wrap=True)
         tour.run_shell(place, folder, line)
         tables, rows = tour.compare(place, folder)
         out.print(

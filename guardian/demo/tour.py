@@ -44,7 +44,7 @@ stores:
   main:
     dsn: "{dsn}"
     backup: {{schedule: "0 2 * * *"}}
-    retention: {{keep_last: 2, keep_within: 1h}}
+    retention: {{keep_last: 2, keep_within: 0s, keep_daily: 0, keep_weekly: 0, keep_monthly: 0}}
 """
 _OFFSITE = """\
   offsite: {{kind: s3, bucket: demo, prefix: pg, endpoint_url: "{url}",

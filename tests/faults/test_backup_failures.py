@@ -294,7 +294,7 @@ def test_server_dies_in_mid_dump(large_site: Site, large: Database) -> None:
 def _no_sessions_left(site: Site) -> None:
     """The source is unharmed: no session, hence no lock and no snapshot, of ours remains."""
     with psycopg.connect(site.dsn, autocommit=True) as admin:
-        deadline = time.monotonic() + 10
+        deadline, rows = time.monotonic() + 10, []
         while time.monotonic() < deadline:
             rows = admin.execute(
                 "SELECT application_name FROM pg_stat_activity "

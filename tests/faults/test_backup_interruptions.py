@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psycopg
@@ -87,9 +88,6 @@ def test_kill_9_of_pg_dump_itself(large_site: Site) -> None:
     for child in descendants(process.pid):
         command = Path(f"/proc/{child}/cmdline").read_bytes()
         if b"pg_dump" in command.split(b"\0")[0]:
-            Path(f"/proc/{child}").exists()
-            import os
-
             os.kill(child, signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
@@ -118,10 +116,10 @@ def _no_session_left(site: Site) -> None:
     raise AssertionError("a session of ours is left")
 
 
-def _alive(pids: object) -> list[int]:
-    found = []
+def _alive(pids: Sequence[int]) -> list[int]:
+    found: list[int] = []
     for _ in range(100):
-        found = [pid for pid in list(pids) if Path(f"/proc/{pid}").exists()]  # type: ignore[call-overload]
+        found = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
         if not found:
             return []
         time.sleep(0.1)
