@@ -91,8 +91,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     except ValidationError as error:
         _note(tree, error.errors(include_url=False))
         raise _invalid(file, tree.problems) from None
-    for at, text in dangling(tree.data):
-        tree.complain(at, text)
+    for at, text, name in dangling(tree.data):
+        tree.problems.append(tree.problem(at, _without_secret(tree, at, text, name)))
     if tree.problems:
         raise _invalid(file, tree.problems)
     return Loaded(file, _anchored(config, folder), tree)
@@ -151,30 +151,30 @@ def _note(tree: Tree, details: Iterable[ErrorDetails]) -> None:
     """Add what pydantic found, less what was told of the same value already."""
     told = set(tree.bad)
     for detail in details:
-        path, value = _follow(tree.data, detail["loc"])
+        path, value = _follow(tree.data, detail["loc"], missing=detail["type"] == "missing")
         if detail["type"] == "union_tag_invalid" and isinstance(value, dict):
             path, value = (*path, "kind"), value["kind"]
         if any(path == bad[: len(path)] or bad == path[: len(bad)] for bad in told):
             continue
-        text = sentence(detail, value)
-        origin = tree.origins.get(path, "")
-        if origin.startswith(("env ", "file ")) and isinstance(value, str):
-            text = f"{_scrubbed(text, value)} (the value is from {origin})"
+        text = _without_secret(tree, path, sentence(detail, value), value)
         tree.problems.append(tree.problem(path, text))
 
 
-def _scrubbed(text: str, value: str) -> str:
-    """The sentence without the value, which may be a secret that landed in the wrong place."""
+def _without_secret(tree: Tree, path: KeyPath, text: str, value: Any) -> str:
+    """The sentence without a value from elsewhere: it may be a secret in the wrong place."""
+    origin = tree.origins.get(path, "")
+    if not origin.startswith(("env ", "file ")) or not isinstance(value, str):
+        return text
     for secret in sorted({repr(value), value, *value.split()}, key=len, reverse=True):
         text = text.replace(secret, "…") if len(secret) > 1 else text
-    return text
+    return f"{text} (the value is from {origin})"
 
 
-def _follow(data: Any, location: tuple[int | str, ...]) -> tuple[KeyPath, Any]:
+def _follow(data: Any, location: tuple[int | str, ...], *, missing: bool) -> tuple[KeyPath, Any]:
     """A pydantic location as a path in the file, and the value there.
 
     The location also names union tags, which are passed over, and ``[key]`` where a key is meant;
-    its last piece may be missing from the file.
+    its last piece is not in the file when that is what is ``missing``.
     """
     path: KeyPath = ()
     for index, piece in enumerate(location):
@@ -183,7 +183,7 @@ def _follow(data: Any, location: tuple[int | str, ...]) -> tuple[KeyPath, Any]:
             path = (*path, piece)
         elif piece == "[key]":
             return path, path[-1]
-        elif index == len(location) - 1 and isinstance(data, dict) and isinstance(piece, str):
+        elif missing and index == len(location) - 1:
             return (*path, piece), None
     return path, data
 

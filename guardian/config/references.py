@@ -8,7 +8,8 @@ from typing import Any
 
 from guardian.config.tree import KeyPath
 
-Finding = tuple[KeyPath, str]
+Finding = tuple[KeyPath, str, str]
+"""Where, what is wrong, and the name that is meant."""
 
 
 def dangling(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -36,25 +37,21 @@ def dangling(data: Mapping[str, Any]) -> Iterator[Finding]:
 def _unknown(
     named: str | list[str] | None, path: KeyPath, known: Collection[str], what: str
 ) -> Iterator[Finding]:
-    single = isinstance(named, str)
+    article = "" if what.startswith("one ") else "a "
     for index, name in enumerate([named] if isinstance(named, str) else named or []):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             mend = (
                 f"did you mean {near[0]}?" if near else f"there are: {', '.join(known) or 'none'}"
             )
-            yield (
-                path if single else (*path, index),
-                f"{name!r} is not a {what}; {mend}".replace("a one among", "one among"),
-            )
+            at = path if isinstance(named, str) else (*path, index)
+            yield at, f"{name!r} is not {article}{what}; {mend}", name
 
 
 def _repeated(items: list[Mapping[str, Any]], path: KeyPath) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, item in enumerate(items):
-        if item["name"] in seen:
-            yield (
-                (*path, index, "name"),
-                f"{item['name']!r} stands here twice; names tell them apart",
-            )
-        seen.add(item["name"])
+        name = item["name"]
+        if name in seen:
+            yield (*path, index, "name"), f"{name!r} stands here twice; names tell them apart", name
+        seen.add(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from guardian.config.models import Config
@@ -37,8 +38,11 @@ def _describe(
     for name, key in keys.items():
         value = properties[name] = _with_words_inline(properties[name], definitions)
         value.pop("title", None)
+        for option in value.get("additionalProperties", {}).get("oneOf", ()):
+            if "patternProperties" in option:
+                option["additionalProperties"] = False
         value.pop("default", None)
-        default = None if key.default is PydanticUndefined else plain(key.default, name)
+        default = _default(key, name)
         if default not in (None, []) and not isinstance(default, dict):
             value["default"] = default
         if not key.shape.is_text or key.shape.is_list:
@@ -56,6 +60,14 @@ def _describe(
     if required:
         definition["required"] = required
     definition["additionalProperties"] = False
+
+
+def _default(key: Key, name: str) -> Any:
+    if key.default is PydanticUndefined:
+        return None
+    if isinstance(key.default, SecretStr):
+        return key.default.get_secret_value()  # a default is no secret
+    return plain(key.default, name)
 
 
 def _with_words_inline(value: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -14,12 +14,16 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, SecretStr
 
+from guardian.config.backing import VerifyConfig
 from guardian.config.loader import Loaded
+from guardian.config.models import Config, ServerConfig
 from guardian.config.tree import KeyPath, Tree, dotted
 from guardian.config.types import Percent, duration_text
 
 MASK = "********"
-_DSN_KEYS = {"dsn", "catalog", "scratch"}
+_DSNS = {(ServerConfig, "dsn"), (Config, "catalog"), (VerifyConfig, "scratch")}
+"""Secrets of which only the password is one. (Sentry's ``dsn`` is a key as a whole.)"""
+
 _ADDRESS_KEYS = {"url", "endpoint_url"}
 _SECRET_WORDS = ("password", "sslpassword", "oauth_client_secret", "token", "secret", "key")
 _KEYWORD = re.compile(r"(\w+)(\s*=\s*)('(?:[^'\\]|\\.)*(?:'|$)|(?:\\.|[^\s\\])*)", re.DOTALL)
@@ -74,13 +78,9 @@ def _is_secret(name: str) -> bool:
 def plain(value: Any, name: str = "") -> Any:
     """A value of the configuration as JSON has it, secrets masked; ``name`` is its key."""
     if isinstance(value, SecretStr):
-        return mask_dsn(value.get_secret_value()) if name in _DSN_KEYS else MASK
+        return MASK
     if isinstance(value, BaseModel):
-        return {
-            field.alias or key: plain(getattr(value, key), key)
-            for key, field in type(value).model_fields.items()
-            if key != "defaults"
-        }
+        return _section(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {key: plain(item, key) for key, item in asdict(value).items()}
     if isinstance(value, Mapping):
@@ -96,6 +96,17 @@ def plain(value: Any, name: str = "") -> Any:
     if isinstance(value, Sequence):
         return [plain(item, name) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _section(section: BaseModel) -> dict[str, Any]:
+    found = {}
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if (type(section), key) in _DSNS and isinstance(value, SecretStr):
+            found[key] = mask_dsn(value.get_secret_value())
+        elif key != "defaults":
+            found[field.alias or key] = plain(value, key)
+    return found
 
 
 def _lines(value: Any, path: KeyPath, tree: Tree, depth: int) -> Iterator[str]:
