@@ -48,10 +48,10 @@ def check(context: AppContext, as_json: bool) -> None:
 @click.pass_obj
 def show(context: AppContext, as_json: bool) -> None:
     """The merged configuration, secrets masked, and where each value came from."""
-    from guardian.config.show import shown, shown_lines
+    from guardian.config.show import origins, shown, shown_lines
 
     if as_json:
-        emit_json(shown(context.loaded))
+        emit_json({**shown(context.loaded), "origins": origins(context.loaded)})
         return
     for line in shown_lines(context.loaded):
         click.echo(line)

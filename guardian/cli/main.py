@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardian import __version__
-from guardian.errors import ExitCode, GuardianError, InterruptedRunError
+from guardian.errors import ExitCode, GuardianError, InvalidConfigError
+from guardian.logs import one_line, set_up_logging
 
 if TYPE_CHECKING:
     from guardian.config import Config, Loaded
@@ -71,6 +74,15 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click, which takes every broken pipe for that of stdout, and says nothing."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if _reader_is_gone():
+                raise
+            raise RuntimeError(f"a pipe to another program broke: {error}") from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The list in --help, from the table alone."""
         with formatter.section("Commands"):
@@ -105,7 +117,8 @@ class LazyGroup(click.Group):
 @click.pass_context
 def cli(context: click.Context, config_path: Path | None, verbose: int) -> None:
     """Make sure that a PostgreSQL database can always be brought back."""
-    _set_up_logging(verbose)
+    level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
+    set_up_logging(level, tracebacks=verbose > 0)
     context.obj = AppContext(config_path, verbose)
 
 
@@ -118,34 +131,54 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Not standalone, click returns what a command gave to Exit, and None otherwise.
         code = cli.main(args=words, prog_name="guardian", standalone_mode=False)
         sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else ExitCode.DONE)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(ExitCode.USAGE)
-    except (KeyboardInterrupt, click.Abort, InterruptedRunError) as error:
-        text = error.message if isinstance(error, InterruptedRunError) else "interrupted"
-        say_error(text)
-        sys.exit(ExitCode.INTERRUPTED)
-    except GuardianError as error:
-        for line in getattr(error, "problems", None) or [str(error)]:
-            say_error(line)
-        if verbose:
+    except BaseException as error:  # here every one becomes a line and an exit code
+        if isinstance(error, SystemExit):
             raise
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader (head, less) has gone; so must be what Python would still flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.FAILED)
-    except Exception as error:
-        say_error(f"internal error: {type(error).__name__}: {error}; -v shows where")
-        if verbose:
-            raise
-        sys.exit(ExitCode.FAILED)
+        if verbose and not isinstance(error, click.ClickException | click.Abort):
+            traceback.print_exc()
+        code = _told(error)
+    sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+
+
+def _told(error: BaseException) -> int:
+    """Say what went wrong, a line each, and return the exit code."""
+    if isinstance(error, click.UsageError):
+        hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
+        say_error(error.format_message().rstrip(".") + hint)
+        return ExitCode.USAGE
+    if isinstance(error, click.ClickException):
+        say_error(error.format_message())
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        say_error("interrupted")
+        return ExitCode.INTERRUPTED
+    if isinstance(error, InvalidConfigError):
+        for problem in error.problems:
+            say_error(problem)
+        return error.exit_code
+    if isinstance(error, GuardianError):
+        say_error(str(error))
+        return error.exit_code
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        return ExitCode.FAILED
+    say_error(f"internal error: {type(error).__name__}: {error}; -v shows where")
+    return ExitCode.FAILED
+
+
+def _reader_is_gone() -> bool:
+    """Whether whoever read our stdout (head, less) has gone; nothing more is written then."""
+    watcher = select.poll()
+    watcher.register(sys.stdout.fileno(), 0)  # errors and hang-ups are always reported
+    if not watcher.poll(0):
+        return False
+    # What is still in the buffer would be flushed, and complained about, at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def say_error(text: str) -> None:
     """One line on stderr."""
-    line = f"guardian: {' '.join(text.split())}"
+    line = f"guardian: {one_line(text)}"
     coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     click.echo(click.style(line, fg="red") if coloured else line, err=True)
 
@@ -157,16 +190,6 @@ def _terminate(number: int, frame: Any) -> None:  # noqa: ARG001
 
 def _is_short_verbose(word: str) -> bool:
     return word.startswith("-v") and set(word[1:]) == {"v"}
-
-
-def _set_up_logging(verbosity: int) -> None:
-    level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbosity, 2)]
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # Libraries log requests with their headers at DEBUG; that is not for our logs.
-    for name in ("botocore", "boto3", "s3transfer", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":
