@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from guardian.cli.completion import complete_servers
 from guardian.cli.console import (
     age_text,
     console,
@@ -35,7 +36,9 @@ def backup() -> None:
 
 
 @backup.command()
-@click.argument("targets", nargs=-1, metavar="[SERVER[/DATABASE]]...")
+@click.argument(
+    "targets", nargs=-1, metavar="[SERVER[/DATABASE]]...", shell_complete=complete_servers
+)
 @json_option
 @click.pass_obj
 def now(context: AppContext, targets: tuple[str, ...], as_json: bool) -> None:
@@ -64,7 +67,9 @@ def now(context: AppContext, targets: tuple[str, ...], as_json: bool) -> None:
 
 
 @backup.command("list")
-@click.argument("target", required=False, metavar="[SERVER[/DATABASE]]")
+@click.argument(
+    "target", required=False, metavar="[SERVER[/DATABASE]]", shell_complete=complete_servers
+)
 @click.option("--store", metavar="NAME", help="Read this store itself, not the catalog.")
 @json_option
 @click.pass_obj
@@ -155,7 +160,9 @@ def unkeep(context: AppContext, backup_id: str, as_json: bool) -> None:
 
 
 @backup.command()
-@click.argument("targets", nargs=-1, metavar="[SERVER[/DATABASE]]...")
+@click.argument(
+    "targets", nargs=-1, metavar="[SERVER[/DATABASE]]...", shell_complete=complete_servers
+)
 @click.option("--dry-run", is_flag=True, help="Delete nothing; say what would be.")
 @click.option("--trust-clock", is_flag=True, help="A long pause in the history was a real one.")
 @json_option

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import click
 
+from guardian.errors import GuardianError
+
 _HINTS = {
     "bash": '# put into ~/.bashrc:  eval "$(guardian completion bash)"',
     "zsh": '# put into ~/.zshrc:  eval "$(guardian completion zsh)"',
     "fish": "# guardian completion fish > ~/.config/fish/completions/guardian.fish",
 }
+
+
+def complete_servers(
+    context: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001 - click's signature
+    incomplete: str,
+) -> list[str]:
+    """The configured servers that begin so: for ``shell_complete=`` of an argument.
+
+    Who presses Tab wants no error: without a configuration that loads there are no proposals.
+    """
+    from guardian.config import load_config
+
+    try:
+        config = load_config(context.find_root().params.get("config_path"))
+    except GuardianError:
+        return []
+    return [name for name in config.servers if name.startswith(incomplete)]
 
 
 @click.command()

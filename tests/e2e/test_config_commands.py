@@ -309,6 +309,19 @@ def test_completion_completes(shell: Shell) -> None:
     assert "config" in done.stdout
 
 
+@pytest.mark.parametrize("words", ["backup now", "backup list", "--config other.yaml backup now"])
+def test_completion_knows_the_servers(shell: Shell, words: str) -> None:
+    name = "other.yaml" if "other" in words else "guardian.yaml"
+    shell.write(GOOD.replace("NAME", "mina-1"), name)
+    count = str(len(words.split()) + 1)
+    environ = {"_GUARDIAN_COMPLETE": "bash_complete", "COMP_CWORD": count}
+    assert "mina-1" in shell(COMP_WORDS=f"guardian {words} mi", **environ).stdout
+    assert "mina-1" not in shell(COMP_WORDS=f"guardian {words} x", **environ).stdout
+    shell.write(BAD, name)
+    done = shell(COMP_WORDS=f"guardian {words} mi", **environ)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
 def test_help_imports_nothing_heavy(shell: Shell) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "guardian", "--help"],
