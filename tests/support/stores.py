@@ -43,6 +43,7 @@ def s3_settings(server: _S3Server, bucket: str, **changes: object) -> S3Settings
         "secret_access_key": server.secret_access_key,
         "part_bytes": PART,
         "attempts": 2,
+        "part_patience": 0.0,
     }
     return S3Settings(**{**known, **changes})  # type: ignore[arg-type]
 

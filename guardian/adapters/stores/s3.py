@@ -159,6 +159,7 @@ class S3Store:
             WriteRequest(key, secrets.token_hex(16), exclusive, lock_until),
             part_bytes=part_bytes_for(expected, self._settings.part_bytes),
             uploads=self._settings.uploads,
+            part_patience=self._settings.part_patience,
             on_outgrown=self._note_outgrown,
         )
 

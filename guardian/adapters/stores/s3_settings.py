@@ -35,8 +35,10 @@ class S3Settings:
     """Where and how. Keys left None come from the usual AWS sources (environment, profile, role).
 
     ``endpoint_url`` is for anything that is not AWS; then ``region`` defaults to ``us-east-1`` and
-    addressing to ``path``. Timeouts are seconds; ``attempts`` counts the first try. About
-    ``(uploads + 1) * part_bytes`` of memory are used for each object being written.
+    addressing to ``path``. Timeouts are seconds; ``attempts`` counts the first try of a request;
+    all take a few seconds. One part of a large upload is tried for ``part_patience`` seconds: a
+    minute without network must not cost hours of work. About ``(uploads + 1) * part_bytes`` of
+    memory are used for each object being written.
     """
 
     bucket: str
@@ -56,6 +58,7 @@ class S3Settings:
     attempts: int = 5
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    part_patience: float = 180.0
 
     def __post_init__(self) -> None:
         if not MIN_PART_BYTES <= self.part_bytes <= MAX_PART_BYTES:

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self, cast
 
+import stamina
+
+from guardian.adapters.stores.retrying import is_transient
 from guardian.adapters.stores.s3_records import Piece, WriteRequest
 from guardian.adapters.stores.s3_settings import MAX_PARTS
 from guardian.errors import GuardianError, StoreError
@@ -85,8 +88,11 @@ class PartQueue:
     on memory. Threads are daemons, so a server that hangs cannot keep the process from ending.
     """
 
-    def __init__(self, send: Callable[[int, Piece], str], part_bytes: int, uploads: int) -> None:
+    def __init__(
+        self, send: Callable[[int, Piece], str], part_bytes: int, uploads: int, patience: float
+    ) -> None:
         self._send = send
+        self._patience = patience
         self._idle: queue.Queue[bytearray] = queue.Queue()
         self._jobs: queue.Queue[tuple[int, bytearray, int] | None] = queue.Queue()
         self._etags: dict[int, str] = {}
@@ -131,10 +137,23 @@ class PartQueue:
             number, buffer, size = job
             try:
                 if self._error is None and not self.cancelled.is_set():
-                    self._etags[number] = self._send(number, piece_of(buffer, size, self.cancelled))
+                    self._etags[number] = self._send_patiently(number, buffer, size)
             except BaseException as error:  # noqa: BLE001 - raised again in the writer's thread
                 self._error = error
             self._idle.put(buffer)
+
+    def _send_patiently(self, number: int, buffer: bytearray, size: int) -> str:
+        """Send one part; again for a while when that fails for a reason that may pass."""
+        for attempt in stamina.retry_context(
+            on=lambda error: is_transient(error) and not self.cancelled.is_set(),
+            attempts=None if self._patience else 1,
+            timeout=self._patience or None,
+            wait_initial=1.0,
+            wait_max=10.0,
+        ):
+            with attempt:
+                return self._send(number, piece_of(buffer, size, self.cancelled))
+        raise AssertionError  # retry_context either returns or raises
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -151,12 +170,14 @@ class S3Writer:
         *,
         part_bytes: int,
         uploads: int,
+        part_patience: float,
         on_outgrown: Callable[[int], None],
     ) -> None:
         self._api = api
         self._request = request
         self._part_bytes = part_bytes
         self._uploads = uploads
+        self._part_patience = part_patience
         self._on_outgrown = on_outgrown
         self._buffer = bytearray(part_bytes)  # untouched pages cost no memory
         self._filled = 0
@@ -224,7 +245,8 @@ class S3Writer:
             if self._asked_to_publish and self._api.is_ours(self._request.key, self._request.token):
                 self._api.delete(self._request.key)
         except GuardianError as error:
-            _log.warning("an unfinished write stays until the next sweep: %s", error)
+            level = logging.INFO if self._upload is None else logging.WARNING
+            _log.log(level, "what was written of %s may stay: %s", self._request.key, error)
         finally:
             self._close()
 
@@ -245,11 +267,11 @@ class S3Writer:
         with _live_lock:
             _live_uploads.add(upload)
         self._upload = upload
-        self._queue = PartQueue(
-            lambda number, piece: self._api.put_part(key, upload, number, piece),
-            self._part_bytes,
-            self._uploads,
-        )
+
+        def send(number: int, piece: Piece) -> str:
+            return self._api.put_part(key, upload, number, piece)
+
+        self._queue = PartQueue(send, self._part_bytes, self._uploads, self._part_patience)
 
     def _outgrown(self) -> StoreError:
         self._on_outgrown(self._size)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,6 +70,7 @@ def answering(server: AnsweringServer, **changes: object) -> S3Store:
         bucket="acme",
         endpoint_url=server.endpoint_url,
         part_bytes=PART,
+        part_patience=0.0,
         **{**CREDENTIALS, "attempts": 1, **changes},  # type: ignore[arg-type]
     )
     return S3Store("offsite", settings)
@@ -291,6 +294,27 @@ def test_a_short_cut_is_survived_by_trying_again(
     proxy.cut_after(2 * PART, refuse=False)
     put(store, "a", data)
     assert proxy.was_cut.is_set()
+    assert get(store, "a") == data
+
+
+def test_a_network_that_comes_back_does_not_cost_the_upload(
+    rclone_s3: RcloneS3, bucket: str, proxy: BreakableProxy
+) -> None:
+    store = through(proxy, rclone_s3, bucket, part_patience=60.0)
+    data = secrets.token_bytes(3 * PART)
+    proxy.cut_after(2 * PART)
+
+    def mend_when_asked_again() -> None:
+        proxy.was_cut.wait()
+        refused = proxy.connections
+        while proxy.connections < refused + 2:
+            time.sleep(0.01)
+        proxy.mend()
+
+    mender = threading.Thread(target=mend_when_asked_again, daemon=True)
+    mender.start()
+    put(store, "a", data)
+    mender.join()
     assert get(store, "a") == data
 
 

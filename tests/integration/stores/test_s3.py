@@ -164,6 +164,18 @@ def test_a_repeated_finish_whose_first_answer_was_lost_is_a_success(rclone_s3: R
         api.finish_upload(request("b", "other"), upload, [etag])
 
 
+def test_only_the_same_object_is_read_on(moto_s3: MotoS3) -> None:
+    api = S3Api("s", s3_settings(moto_s3, new_bucket(moto_s3)))
+    api.put(request("a", "one"), piece(b"0123456789"))
+    first = api.get("a")
+    first.close()
+    rest = api.get("a", 4, first.etag)
+    assert (rest.read(100), rest.size) == (b"456789", 10)
+    rest.close()
+    with pytest.raises(StoreError, match="a: the object changed while it was read"):
+        api.get("a", 4, '"another"')
+
+
 def test_damage_on_the_way_is_refused_by_the_server(rclone_s3: RcloneS3) -> None:
     api = S3Api("s", s3_settings(rclone_s3, new_bucket(rclone_s3)))
     with pytest.raises(StoreError, match="damaged on its way") as caught:
