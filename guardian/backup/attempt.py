@@ -262,7 +262,7 @@ class Attempt:
             if lane.alive:
                 lane.committed = True
                 lane.locked_until = lane.store.lock_until(now)
-            elif lane.written:
+            elif lane.written and not lane.hanging:
                 self._take_back(lane)
         if not any(lane.committed for lane in self._lanes):
             raise no_store_left(self._lanes)
@@ -291,21 +291,22 @@ class _Reading:
         self._level = level
         self._fingerprint: Fingerprint | None = None
         self._error: BaseException | None = None
+        self._done = threading.Event()  # not Thread.join: see seal.py
         self._thread = threading.Thread(target=self._run, name="fingerprint", daemon=True)
 
     def start(self) -> None:
-        if self._level is not ProofLevel.NONE:
+        if self._level is ProofLevel.NONE:
+            self._done.set()
+        else:
             self._thread.start()
 
     def wait(self, seconds: float) -> bool:
-        if self._thread.is_alive():
-            self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._done.wait(seconds)
 
     def stop(self) -> None:
-        if self._thread.is_alive():
+        if self._thread.ident is not None and not self._done.is_set():
             self._snapshot.cancel()
-            self._thread.join(30)
+            self._done.wait(30)
 
     def result(self) -> Fingerprint | None:
         if self._error is not None:
@@ -317,3 +318,5 @@ class _Reading:
             self._fingerprint = self._snapshot.fingerprint(self._level, lambda _: None)
         except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits
             self._error = error
+        finally:
+            self._done.set()

@@ -24,12 +24,17 @@ _END = None
 
 @dataclass(slots=True)
 class Lane:
-    """One store during one backup. ``error`` is set once, by what put it out of the race."""
+    """One store during one backup. ``error`` is set once, by what put it out of the race.
+
+    ``hanging`` says that a write was given up while it hung: it may still come through, so that
+    nothing of the backup must be removed yet; the next run settles it.
+    """
 
     store: Store
     error: GuardianError | None = None
     written: list[str] = field(default_factory=list)
     committed: bool = False
+    hanging: bool = False
     locked_until: datetime | None = None
 
     @property
@@ -120,6 +125,8 @@ class _Pump:
         self._size: int | None = None
         self._steps = 0  # blocks written so far: what shows that the store still moves
         self._whole = False
+        # Not Thread.join: until Python 3.12 a signal's exception in it marks the thread as ended.
+        self._done = threading.Event()
         self.thread = threading.Thread(
             target=self._run, name=f"store {lane.store.name}", daemon=True
         )
@@ -149,17 +156,17 @@ class _Pump:
 
     def wait(self) -> None:
         """Until the part is committed, or the store has failed or not moved for too long."""
-        while self.lane.alive and self.thread.is_alive():
+        while self.lane.alive and not self._done.is_set():
             steps = self._steps
-            self.thread.join(self._stall_timeout.total_seconds())
-            if self.thread.is_alive() and self._steps == steps:
+            moved = self._done.wait(self._stall_timeout.total_seconds())
+            if not moved and self._steps == steps:
                 self._give_up()
         if self.lane.alive and not self._whole:
             self.lane.fail(StoreError(f"store {self.lane.store.name} did not finish {self._key}"))
 
     def stop(self) -> None:
         """Abort unless finished. Does not wait long for a store that hangs: it is a daemon."""
-        if not self.thread.is_alive():
+        if self._done.is_set() or self.thread.ident is None:
             return
         self._stopped.set()
         while True:  # make room, so that the end mark is seen
@@ -169,7 +176,8 @@ class _Pump:
             except queue.Full:
                 self._discard()
         if self.lane.alive:  # else it hangs, and we have waited long enough
-            self.thread.join(min(_ABORT_SECONDS, self._stall_timeout.total_seconds()))
+            self._done.wait(min(_ABORT_SECONDS, self._stall_timeout.total_seconds()))
+        self.lane.hanging |= not self._done.is_set()
 
     def _discard(self) -> None:
         try:
@@ -178,6 +186,12 @@ class _Pump:
             return
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._done.set()
+
+    def _work(self) -> None:
         try:
             expected = _expected(self.lane.store, self._expected_bytes)
             with self.lane.store.open_writer(self._key, expected_bytes=expected) as writer:

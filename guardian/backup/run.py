@@ -231,7 +231,7 @@ class _Run:
     def take_back(self) -> None:
         """Remove from every store what an unsuccessful try wrote there."""
         for lane in self.lanes:
-            if lane.written:
+            if lane.written and not lane.hanging:
                 try:
                     take_back(lane.store, self.ref, self.id)
                 except GuardianError as error:

@@ -51,6 +51,8 @@ class Sealing:
         self._stored_bytes = 0
         self._part: Part | None = None
         self._error: BaseException | None = None
+        # Not Thread.join: until Python 3.12 a signal's exception in it marks the thread as ended.
+        self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"seal {kind.value}", daemon=True)
 
     def start(self) -> None:
@@ -59,8 +61,7 @@ class Sealing:
 
     def wait(self, seconds: float) -> bool:
         """Wait at most so long for the end; whether it has come."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._thread.ident is None or self._done.wait(seconds)
 
     def cancel(self) -> None:
         """Let nothing more be published. The source must be stopped by its owner."""
@@ -89,6 +90,8 @@ class Sealing:
             )
         except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits
             self._error = error
+        finally:
+            self._done.set()
 
     def _take(self, data: bytes) -> None:
         self._digest.update(data)

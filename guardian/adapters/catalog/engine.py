@@ -62,8 +62,11 @@ class Database:
     def make_file(self) -> bool:
         """Make SQLite's file (0600, its folder 0700) unless it is there; true when it was made."""
         path = self.file
-        if path is None or path.exists():
-            return False
+        try:
+            if path is None or path.exists():
+                return False
+        except PermissionError as error:  # a folder above may not be entered
+            raise folder_error(error, self.place) from error
         # Closing a descriptor of a file drops this process's locks on it, SQLite's too. So nobody
         # here may have opened it between the two lines.
         with _creating:

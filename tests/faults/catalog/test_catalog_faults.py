@@ -66,7 +66,7 @@ def test_a_file_that_we_may_only_read(tmp_path, file):
     tmp_path.chmod(0o755)
     file.chmod(0o644)
     for parent in file.parents:
-        if parent.stat().st_uid == os.geteuid() and parent.name.startswith("pytest-"):
+        if parent.stat().st_uid == os.geteuid() and parent.name.startswith(("pytest-", "popen-")):
             parent.chmod(0o755)
 
     def use() -> None:
@@ -84,7 +84,7 @@ def test_a_folder_that_we_may_not_write_to(tmp_path):
     folder = tmp_path / "state"
     folder.mkdir(mode=0o755)
     for parent in folder.parents:
-        if parent.stat().st_uid == os.geteuid() and parent.name.startswith("pytest-"):
+        if parent.stat().st_uid == os.geteuid() and parent.name.startswith(("pytest-", "popen-")):
             parent.chmod(0o755)
     tmp_path.chmod(0o755)
 
