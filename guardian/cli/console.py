@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,15 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_MANY_ROWS = 200
+_TAG = re.compile(r"\\?\[(/|[a-z ]+)\]")
+_STYLES: dict[str, dict[str, Any]] = {
+    "dim": {"dim": True},
+    "red": {"fg": "red"},
+    "green": {"fg": "green"},
+    "yellow": {"fg": "yellow"},
+}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,18 +70,51 @@ def print_table(
     """A plain table; columns named in ``right`` are flush right. Cells may hold rich markup."""
     from rich.table import Table
 
+    cells = list(rows)
+    if len(cells) > _MANY_ROWS:
+        _print_long_table(headings, cells, right)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
         table.add_column(
             heading, justify="right" if heading in right else "left", overflow="fold", no_wrap=False
         )
-    for row in rows:
+    for row in cells:
         table.add_row(*row)
     console().print(table)
 
 
+def _print_long_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]
+) -> None:
+    """The same without folding, thirty times as fast: rich takes 3 s for 5,000 rows."""
+    from rich.cells import cell_len
+
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    plain = [list(headings), *([_TAG.sub(_unescaped, cell) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*plain, strict=True)]
+    flush = [heading in right for heading in headings]
+    lines = []
+    for number, row in enumerate(plain):
+        cells = []
+        for column, text in enumerate(row):
+            padding = " " * (widths[column] - cell_len(text))
+            tag = _TAG.match(rows[number - 1][column]) if colours and number else None
+            shown = click.style(text, **_STYLES[tag[1]]) if tag and tag[1] in _STYLES else text
+            cells.append(padding + shown if flush[column] else shown + padding)
+        lines.append("  ".join(cells).rstrip())
+    click.echo("\n".join(lines))
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """Markup goes; what was escaped from being markup stays, without its backslash."""
+    return match[0][1:] if match[0].startswith("\\") else ""
+
+
 def escape(text: str) -> str:
     """Text from outside, made safe for a terminal and for rich's markup."""
+    if text.isprintable() and "[" not in text and "\\" not in text:
+        return text
     from rich.markup import escape as escape_markup
 
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
