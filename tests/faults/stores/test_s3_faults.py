@@ -361,7 +361,7 @@ def test_a_download_that_is_cut_is_taken_up_again(
     rclone_s3: RcloneS3, bucket: str, proxy: BreakableProxy
 ) -> None:
     store = through(proxy, rclone_s3, bucket)
-    data = secrets.token_bytes(4 << 20)
+    data = secrets.token_bytes(24 << 20)  # more than sockets hold before the cut is ordered
     put(store, "a", data)
 
     with store.open_reader("a") as reader:
@@ -376,7 +376,7 @@ def test_a_download_that_stays_cut_raises_and_never_just_ends(
     rclone_s3: RcloneS3, bucket: str, proxy: BreakableProxy
 ) -> None:
     store = through(proxy, rclone_s3, bucket)
-    put(store, "a", b"x" * (4 << 20))
+    put(store, "a", b"x" * (24 << 20))
     with store.open_reader("a") as reader:
         reader.read(1000)
         proxy.cut_after(1 << 20, direction="down")
