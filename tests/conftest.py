@@ -10,10 +10,15 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 from support.postgres import Database, PostgresServer, Role, installation, running_server
 from support.s3 import MotoS3, RcloneS3
 
 from guardian.adapters.scratch.folder import sweep_strays
+
+# Time is not judged by tests: a busy machine would fail them. CI tries the same examples each time.
+settings.register_profile("guardian", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("guardian")
 
 FreshDatabase = Callable[..., Database]
 FreshRole = Callable[..., Role]
