@@ -1,0 +1,1 @@
+"""Watching servers: sessions, locks, and the policies over them."""
