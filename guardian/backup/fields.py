@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +55,15 @@ class Fields:
         if value > _MOST:
             raise ValueError(f"{name!r} is too large a number")
         return value
+
+    def seconds(self, name: str) -> float:
+        """A length of time in seconds: a number that is finite and not negative."""
+        value = self._document[name]
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise TypeError(f"{name!r} is not a number")
+        if not (math.isfinite(value) and 0 <= value <= _MOST):
+            raise ValueError(f"{name!r} is no length of time")
+        return float(value)
 
     def truth(self, name: str) -> bool:
         """True or false."""
