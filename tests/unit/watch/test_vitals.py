@@ -153,6 +153,12 @@ def test_unknown_carries_its_reason_and_its_grant() -> None:
     assert finding.value is None
 
 
+@pytest.mark.parametrize("name", VITALS)
+def test_no_number_is_not_fine(name: str) -> None:
+    (finding,) = assess([Reading(name, math.nan, UNITS[name], "x")], only(name))
+    assert finding.severity is Severity.UNKNOWN
+
+
 @pytest.mark.parametrize("off", [None, (None, None)])
 def test_a_vital_without_bounds_is_switched_off(off: tuple[None, None] | None) -> None:
     readings: list[Reading | Unknown] = [
