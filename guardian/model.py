@@ -201,10 +201,12 @@ class Fingerprint:
     """What a database held at the instant of a backup.
 
     ``seed`` makes the content hashes unplannable and is only ever stored encrypted. ``objects``
-    maps a kind (``table``, ``index``, ``grant`` …) to sorted identities. ``roles`` are those that
-    ownership and grants refer to. ``left_out`` names tables whose rows are deliberately not dumped.
-    ``settings`` are the ``ALTER DATABASE … SET`` items as ``name=value`` (a restore without
-    ``--create`` skips them); they may hold secrets, so they are nowhere but in here, encrypted.
+    maps a kind (``table``, ``index``, ``grant`` …) to sorted identities; kinds that begin with
+    ``hint`` are not compared. ``roles`` are those that ownership and grants refer to. ``left_out``
+    names tables whose rows are deliberately not dumped, and the sequences and materialized views
+    that the same patterns leave out. ``settings`` are the ``ALTER DATABASE … SET`` items as
+    ``name=value`` (a restore without ``--create`` skips them); they may hold secrets, so they are
+    nowhere but in here, encrypted.
     """
 
     level: ProofLevel

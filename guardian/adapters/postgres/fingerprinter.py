@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -31,6 +31,7 @@ from guardian.model import (
     SequencePosition,
     TableFingerprint,
 )
+from guardian.verify.names import qualified
 
 _BATCH = 100
 _LARGE_OBJECT_CHUNK = 1 << 20
@@ -61,10 +62,27 @@ def _visible(connection: psycopg.Connection) -> set[int]:
     connection.execute("RESET search_path")
     rows = connection.execute(
         "SELECT oid::int8 FROM pg_catalog.pg_class "
-        "WHERE relkind IN ('r', 'p', 'm', 'f') AND pg_catalog.pg_table_is_visible(oid)"
+        "WHERE relkind IN ('r', 'p', 'm', 'f', 'S') AND pg_catalog.pg_table_is_visible(oid)"
     ).fetchall()
     connection.execute("SET search_path = ''")
     return {oid for (oid,) in rows}
+
+
+def _left_out_beside_tables(
+    connection: psycopg.Connection, patterns: Sequence[str], visible: Set[int]
+) -> list[str]:
+    """Sequences and materialized views that match: pg_dump leaves out their state as well."""
+    rows = connection.execute(
+        "SELECT c.oid::int8, n.nspname, c.relname FROM pg_catalog.pg_class c "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relkind IN ('S', 'm') AND c.relpersistence <> 't' "
+        "AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 2, 3"
+    ).fetchall()
+    return [
+        qualified(schema, name)
+        for oid, schema, name in rows
+        if matches_any(patterns, schema, name, visible=oid in visible)
+    ]
 
 
 class Fingerprinter:
@@ -93,6 +111,9 @@ class Fingerprinter:
             for table in tables
             if matches_any(left_out, table.schema, table.name, visible=table.oid in visible)
         ]
+        self._left_out_names = [table.display for table in self._left_out]
+        if left_out:
+            self._left_out_names += _left_out_beside_tables(connection, left_out, visible)
         names = {oid for table in self._left_out for oid in (table.oid, table.hash_root)}
         self._tables = [table for table in tables if table.is_read and table.oid not in names]
         self._locked = tables
@@ -145,7 +166,7 @@ class Fingerprinter:
             ),
             large_objects=large_objects,
             roles=self._roles,
-            left_out=tuple(table.display for table in self._left_out),
+            left_out=tuple(self._left_out_names),
             settings=self._settings,
         )
 

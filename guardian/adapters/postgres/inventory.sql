@@ -199,3 +199,34 @@ SELECT 'comment', i.type || ' ' || i.identity || ' ' || md5(d.description)
 UNION ALL
 SELECT 'user mapping', format('%I for %I', srvname, coalesce(usename, 'public'))
   FROM pg_catalog.pg_user_mappings
+-- Hints, not objects: they are never compared, but say what falls with what, and how to read others.
+UNION ALL
+SELECT 'hint: belongs', format('index %I.%I of %s', n.nspname, c.relname, r.identity)
+  FROM pg_catalog.pg_index i
+  JOIN relation r ON r.oid = i.indrelid
+  JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+UNION ALL
+SELECT 'hint: belongs', format('index %I.%I of %I.%I', n.nspname, c.relname, pn.nspname, pc.relname)
+  FROM pg_catalog.pg_inherits h
+  JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid AND c.relkind IN ('i', 'I')
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_class pc ON pc.oid = h.inhparent
+  JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace
+ WHERE c.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i JOIN relation r ON r.oid = i.indrelid)
+UNION ALL
+SELECT 'hint: belongs', format('sequence %s of %s', s.identity, r.identity)
+  FROM pg_catalog.pg_depend d
+  JOIN relation s ON s.oid = d.objid AND s.relkind = 'S'
+  JOIN relation r ON r.oid = d.refobjid
+ WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0
+   AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjsubid > 0
+   AND d.deptype IN ('a', 'i')
+UNION ALL
+SELECT 'hint: belongs', format('statistics object %I.%I of %s', n.nspname, x.stxname, r.identity)
+  FROM pg_catalog.pg_statistic_ext x
+  JOIN relation r ON r.oid = x.stxrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = x.stxnamespace
+UNION ALL
+SELECT 'hint: cycles', r.identity
+  FROM relation r JOIN pg_catalog.pg_sequence s ON s.seqrelid = r.oid AND s.seqcycle
