@@ -141,6 +141,14 @@ class EncryptionError(GuardianError):
     cause = Cause.ENCRYPTION
 
 
+class KeyMissingError(EncryptionError):
+    """What would decrypt a message is not here: the secret key, or the right passphrase."""
+
+
+class DamagedMessageError(EncryptionError):
+    """gpg found a message that was changed or cut short, or that is none."""
+
+
 class StoreError(GuardianError):
     """A store could not be read from or written to. ``transient`` tells throttling from refusal."""
 
@@ -197,8 +205,16 @@ class UnrestorableError(GuardianError):
     """A backup could not be restored: a part is damaged, or pg_restore reported errors."""
 
 
+class DamagedPartError(UnrestorableError):
+    """What a store gave for a part is not what was written there: missing, cut short, changed."""
+
+
 class ScratchError(GuardianError):
     """A throw-away PostgreSQL server could not be made, started or reached on this host."""
+
+
+class UnsuitableTargetError(GuardianError):
+    """The server to restore to lacks something: an extension, a role, a locale, a privilege."""
 
 
 class InconclusiveError(GuardianError):

@@ -19,7 +19,12 @@ from typing import Any
 
 import gnupg
 
-from guardian.errors import EncryptionError, GuardianError
+from guardian.errors import (
+    DamagedMessageError,
+    EncryptionError,
+    GuardianError,
+    KeyMissingError,
+)
 from guardian.model import Encryption, EncryptionKind
 from guardian.ports import Readable, Sink
 
@@ -284,15 +289,21 @@ def _failure(result: Any, verb: str) -> GuardianError:
     ]
     reason = (words or [result.status or "it said nothing"])[-1]
     mend = None
+    kind = EncryptionError
     lowered = " ".join(words).lower() + (result.status or "")
     if "bad session key" in lowered or "bad passphrase" in lowered or "bad key" in lowered:
         reason, mend = "wrong passphrase, or damaged data", "use the passphrase of that backup"
+        kind = KeyMissingError
     elif "no secret key" in lowered:
+        kind = KeyMissingError
         reason, mend = "the secret key is not here", "import it with gpg --import"
     elif "inappropriate ioctl" in lowered or "no pinentry" in lowered or "no_secret" in lowered:
         mend = "the secret key wants a passphrase: preset it in gpg-agent"
+        kind = KeyMissingError
     elif result.status == "no data was provided" or not (words or result.status):
         reason = "this is no encrypted message"
+        kind = DamagedMessageError
     elif _DAMAGE.search(lowered):
         reason = "the data is damaged or cut short"
-    return EncryptionError(f"gpg could not {verb}: {reason}", mend=mend)
+        kind = DamagedMessageError
+    return kind(f"gpg could not {verb}: {reason}", mend=mend)
