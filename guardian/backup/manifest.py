@@ -45,7 +45,8 @@ _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}", re.ASCII)
 _SERVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LARGEST = 16 * 1024 * 1024
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a manifest at most."""
 
 
 class ParsedKey(NamedTuple):
@@ -161,7 +162,7 @@ def decode_manifest(data: bytes) -> Manifest:
         ManifestError: not JSON, a field that is missing or of the wrong shape, part names that
             would leave the backup's folder, or a format newer than this guardian's.
     """
-    if len(data) > _LARGEST:
+    if len(data) > LARGEST:
         raise ManifestError(f"a manifest of {len(data)} bytes is none of ours")
     try:
         document = json.loads(data)

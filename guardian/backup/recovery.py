@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from guardian.backup.manifest import backup_prefix, decode_manifest, manifest_key, parse_key
+from guardian.backup.manifest import (
+    LARGEST,
+    backup_prefix,
+    decode_manifest,
+    manifest_key,
+    parse_key,
+)
+from guardian.backup.small_objects import read_small
 from guardian.errors import GuardianError, ManifestError
 from guardian.model import BackupId, BackupRecord, DatabaseRef, Event, Manifest
 from guardian.ports import Catalog, Clock, Store
-
-_READ = 1 << 20
 
 
 def read_manifest(store: Store, ref: DatabaseRef, backup: BackupId) -> Manifest:
@@ -20,15 +26,19 @@ def read_manifest(store: Store, ref: DatabaseRef, backup: BackupId) -> Manifest:
         StoreNotFoundError: there is none, so there is no such backup.
         ManifestError: it is damaged, or that of another backup.
     """
-    with store.open_reader(manifest_key(ref, backup)) as reader:
-        data = b"".join(iter(lambda: reader.read(_READ), b""))
+    return read_hashed_manifest(store, ref, backup)[0]
+
+
+def read_hashed_manifest(store: Store, ref: DatabaseRef, backup: BackupId) -> tuple[Manifest, str]:
+    """The same, with the SHA-256 of its bytes as they lie there, which proofs are bound to."""
+    data = read_small(store, manifest_key(ref, backup), LARGEST)
     manifest = decode_manifest(data)
     if (manifest.id, manifest.ref) != (backup, ref):
         raise ManifestError(
             f"store {store.name}: the manifest in {backup_prefix(ref, backup)} is that of "
             f"{manifest.ref} {manifest.id}"
         )
-    return manifest
+    return manifest, hashlib.sha256(data).hexdigest()
 
 
 def take_back(store: Store, ref: DatabaseRef, backup: BackupId) -> None:

@@ -7,10 +7,11 @@ changes anything, and an error is never taken for "there is nothing".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from guardian.backup.kept_file import KEPT_NAME
 from guardian.backup.manifest import (
     MANIFEST_NAME,
     NOTES_NAME,
@@ -19,15 +20,29 @@ from guardian.backup.manifest import (
     database_prefix,
     parse_key,
 )
+from guardian.backup.proof_file import is_proof_name
 from guardian.backup.recovery import read_manifest
 from guardian.errors import ManifestError
 from guardian.model import BackupId, DatabaseRef, Manifest, StoredObject
 from guardian.ports import Store
 
 _OURS = re.compile(
-    rf"(?:{'|'.join(map(re.escape, STEMS.values()))}|data-\d+|proof-)[A-Za-z0-9._-]*"
+    rf"(?:{'|'.join(map(re.escape, STEMS.values()))}|data-\d+)[A-Za-z0-9._-]*"
     rf"|{re.escape(NOTES_NAME)}|{re.escape(MANIFEST_NAME)}"
 )
+
+Folders = dict[tuple[DatabaseRef, BackupId], dict[str, StoredObject]]
+"""The objects of each backup by their names within its folder."""
+
+
+def is_beside(name: str) -> bool:
+    """Whether an object was put beside a backup later: the record of a drill, or of a pin."""
+    return name == KEPT_NAME or is_proof_name(name)
+
+
+def is_ours(name: str) -> bool:
+    """Whether guardian writes objects of this name into a backup's folder."""
+    return _OURS.fullmatch(name) is not None or is_beside(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +61,16 @@ class Copy:
 
     @property
     def locked_until(self) -> datetime | None:
-        """Until when object lock forbids to delete it, as far as the listing tells."""
-        return max((one.locked_until for one in self.objects if one.locked_until), default=None)
+        """Until when object lock forbids to delete it, as far as the listing tells.
+
+        What was put beside it later has later locks, and is no reason to keep the backup.
+        """
+        locks = (
+            one.locked_until
+            for one in self.objects
+            if one.locked_until and not is_beside(one.key.rpartition("/")[2])
+        )
+        return max(locks, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +100,14 @@ def survey(
     Raises:
         StoreError: the listing or the reading of a manifest failed. There is no partial answer.
     """
-    found: dict[BackupId, dict[str, StoredObject]] = {}
-    latest = None
-    for stored in store.list(database_prefix(ref)):
-        latest = stored.modified_at if latest is None else max(latest, stored.modified_at)
-        parsed = parse_key(stored.key)
-        if parsed is not None and parsed.ref == ref and started_at(parsed.id) is not None:
-            found.setdefault(parsed.id, {})[parsed.part] = stored
+    listed = list(store.list(database_prefix(ref)))
+    latest = max((stored.modified_at for stored in listed), default=None)
     result = Survey(store, {}, {}, {}, latest)
-    for backup, parts in found.items():
+    for (found, backup), parts in folders(listed).items():
+        if found != ref:
+            continue
         if MANIFEST_NAME not in parts:
-            ours = tuple(stored for name, stored in parts.items() if _OURS.fullmatch(name))
+            ours = tuple(stored for name, stored in parts.items() if is_ours(name))
             if ours:
                 result.leftovers[backup] = ours
             continue
@@ -96,8 +116,18 @@ def survey(
         except ManifestError as error:
             result.unreadable[backup] = f"store {store.name}: {backup}: {error.message}"
         else:
-            result.copies[backup] = _copy(store, manifest, parts)
+            result.copies[backup] = copy_of(store, manifest, parts)
     return result
+
+
+def folders(listed: Iterable[StoredObject]) -> Folders:
+    """A listing by backup; what guardian cannot have written is left out."""
+    found: Folders = {}
+    for stored in listed:
+        parsed = parse_key(stored.key)
+        if parsed is not None and started_at(parsed.id) is not None:
+            found.setdefault((parsed.ref, parsed.id), {})[parsed.part] = stored
+    return found
 
 
 def started_at(backup: BackupId) -> datetime | None:
@@ -108,9 +138,14 @@ def started_at(backup: BackupId) -> datetime | None:
         return None
 
 
-def _copy(store: Store, manifest: Manifest, parts: dict[str, StoredObject]) -> Copy:
+def copy_of(store: Store, manifest: Manifest, parts: dict[str, StoredObject]) -> Copy:
+    """A backup in one store, from what the listing of its folder shows.
+
+    Raises:
+        StoreError: a part that is not in the listing could not be asked for.
+    """
     listed = {part.name for part in manifest.parts}
-    ours = [name for name in parts if name in listed or _OURS.fullmatch(name)]
+    ours = [name for name in parts if name in listed or is_ours(name)]
     ours.sort(key=lambda name: (name != MANIFEST_NAME, name == NOTES_NAME, name))
     return Copy(
         manifest=manifest,

@@ -1,0 +1,254 @@
+"""``guardian catalog rebuild``: the catalog anew from the stores alone.
+
+What the stores hold is taken in: backups, and the drills and pins told beside them. What the
+catalog believes to lie in a store, and does not lie there any more, is forgotten. All that the
+catalog alone knows (tries that failed, events, leases, pins of its own) stays. Doing it again
+changes nothing, and it may run beside backups, drills and prunes:
+
+- *First every store is read, then the catalog told*, a database at a time, under the lease that
+  pruning needs: it never decides about a backup whose pin or failed drill is not taken in yet.
+- *A try that runs is left to its process*: its manifest may still be taken back.
+- *The reading was a while ago*: what came or went since is asked of the store again.
+- *A store that cannot be listed changes nothing about its copies.*
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+
+from guardian.backup.lease import LeaseKeeper
+from guardian.backup.manifest import manifest_key
+from guardian.backup.rebuild_result import RebuildResult, RebuiltStore
+from guardian.backup.stocktaking import Stock, StockedBackup, take_stock
+from guardian.errors import AlreadyRunningError, ManifestError, StoreError
+from guardian.model import (
+    BackupId,
+    BackupRecord,
+    DatabaseRef,
+    Event,
+    Holder,
+    Manifest,
+    ProofRecord,
+    RunStatus,
+)
+from guardian.ports import Catalog, Clock, Store
+
+__all__ = ["RebuildResult", "RebuiltStore", "rebuild"]
+
+LEASE_TTL = timedelta(minutes=2)
+CLOCK_MARGIN = timedelta(hours=1)
+"""A drill that ended so much later than now has a wrong time, and would decide for ever."""
+
+_PATIENCE_SECONDS = 120
+"""How long to wait for a prune of a database to end."""
+
+_Identity = tuple[BackupId, str, datetime]
+
+
+def rebuild(
+    catalog: Catalog,
+    stores: Sequence[Store],
+    clock: Clock,
+    holder: Holder,
+    *,
+    advance: Callable[[], object] = lambda: None,
+) -> RebuildResult:
+    """Take in all that these stores hold. ``advance`` is called once a copy that was read.
+
+    What a store gets wrong is in the result, not raised.
+
+    Raises:
+        AlreadyRunningError: another rebuild is at work.
+        CatalogError: the catalog cannot be used.
+    """
+    with LeaseKeeper(catalog, "catalog:rebuild", holder, LEASE_TTL) as keeper:
+        stocks = []
+        for store in stores:
+            keeper.check()
+            stocks.append(take_stock(store, clock.now(), advance))
+        # Tries whose process died: whole ones are taken in below, parts are swept by pruning.
+        catalog.recover_runs(clock.now())
+        return _Rebuilding(catalog, clock, holder, stocks).run(keeper)
+
+
+class _Rebuilding:
+    """One rebuild, after all stores were read."""
+
+    def __init__(
+        self, catalog: Catalog, clock: Clock, holder: Holder, stocks: Sequence[Stock]
+    ) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._holder = holder
+        self._stocks = stocks
+        self._counts = {stock.store.name: Counter[str]() for stock in stocks}
+        self._believed = Counter[str]()
+        self._backups: set[BackupId] = set()
+        self._proofs: set[_Identity] = set()
+        self._pins: set[BackupId] = set()
+        self._problems = [line for stock in stocks for line in stock.damaged]
+        self._notes = [line for stock in stocks for line in stock.notes]
+
+    def run(self, keeper: LeaseKeeper) -> RebuildResult:
+        """Tell the catalog, a database at a time."""
+        refs = {one.copy.manifest.ref for stock in self._stocks for one in stock.backups}
+        refs |= {record.ref for record in self._catalog.backups()}
+        for ref in sorted(refs):
+            keeper.check()
+            try:
+                with ExitStack() as held:
+                    self._take_in_database(ref, self._hold_off_prune(ref, held))
+            except AlreadyRunningError as error:
+                self._problems.append(f"{ref} was not taken in full, run this again: {error}")
+        return self._result()
+
+    def _hold_off_prune(self, ref: DatabaseRef, held: ExitStack) -> LeaseKeeper:
+        """Take the lease that a prune of the database needs; wait for one that is at work."""
+        until = self._clock.monotonic() + _PATIENCE_SECONDS
+        while True:
+            keeper = LeaseKeeper(self._catalog, f"prune:{ref}", self._holder, LEASE_TTL)
+            try:
+                return held.enter_context(keeper)
+            except AlreadyRunningError:
+                if self._clock.monotonic() >= until:
+                    raise
+                self._clock.sleep(1.0)
+
+    def _take_in_database(self, ref: DatabaseRef, lease: LeaseKeeper) -> None:
+        for stock in self._stocks:
+            for found in stock.backups:
+                if found.copy.manifest.ref == ref:
+                    lease.check()
+                    self._take_in(stock.store, found)
+        for record in self._catalog.backups(ref.server, ref.database):
+            for stock in self._stocks:
+                if stock.store.name in record.stores:
+                    lease.check()
+                    self._settle(stock, record)
+
+    def _take_in(self, store: Store, found: StockedBackup) -> None:
+        manifest = found.copy.manifest
+        counts = self._counts[store.name]
+        record = self._catalog.backup(manifest.id)
+        if record is not None and record.status is RunStatus.RUNNING:
+            self._notes.append(f"{manifest.ref} {manifest.id} is being made, and left to that run")
+            return
+        before = self._remembered(manifest.id)
+        if before is not None and (before.ref, before.parts) != (manifest.ref, manifest.parts):
+            counts["damaged"] += 1
+            self._problems.append(
+                f"{manifest.ref} {manifest.id} in {store.name} is another backup than the catalog "
+                "knows by that id, so it was not taken in"
+            )
+            return
+        known = before is not None and record is not None and store.name in record.stores
+        if not known and not self._import(store, found):
+            return
+        self._backups.add(manifest.id)
+        counts["backups"] += 1
+        counts["added"] += not known
+        self._take_in_proofs(found, counts)
+        self._take_in_pin(found, record, counts)
+
+    def _remembered(self, backup: BackupId) -> Manifest | None:
+        try:
+            return self._catalog.manifest(backup)
+        except ManifestError:
+            return None  # damaged in the catalog: the store's is taken in over it
+
+    def _import(self, store: Store, found: StockedBackup) -> bool:
+        """Tell the catalog, then look whether it is still there; false if it is not."""
+        manifest, locked_until = found.copy.manifest, found.copy.locked_until
+        self._catalog.import_manifest(manifest, store.name, locked_until)
+        try:
+            stored = store.stat(manifest_key(manifest.ref, manifest.id))
+        except StoreError as error:
+            self._problems.append(f"{manifest.id} was not looked at again: {error}")
+            return True
+        if stored is None:
+            self._catalog.forget_copy(manifest.id, store.name, self._clock.now())
+            return False
+        if stored.locked_until not in {None, locked_until}:
+            self._catalog.import_manifest(manifest, store.name, stored.locked_until)
+        return True
+
+    def _take_in_proofs(self, found: StockedBackup, counts: Counter[str]) -> None:
+        if not found.proofs:
+            return
+        backup = found.copy.manifest.id
+        known = {_identity(one) for one in self._catalog.proofs(backup)}
+        latest = self._clock.now() + CLOCK_MARGIN
+        for proof in reversed(found.proofs):
+            if proof.at > latest:
+                self._notes.append(
+                    f"{backup}: a drill is left out that says to be of {proof.at:%Y-%m-%d %H:%M}Z"
+                )
+                continue
+            if _identity(proof) not in known:
+                self._catalog.record_proof(proof)
+            self._proofs.add(_identity(proof))
+            counts["proofs"] += 1
+
+    def _take_in_pin(
+        self, found: StockedBackup, record: BackupRecord | None, counts: Counter[str]
+    ) -> None:
+        pin = found.pin
+        if pin is None:
+            return
+        if record is None or not record.kept:
+            self._catalog.pin(pin.backup, pin.at, pin.by, pin.why)
+        self._pins.add(pin.backup)
+        counts["pins"] += 1
+
+    def _settle(self, stock: Stock, record: BackupRecord) -> None:
+        """Forget a copy that the catalog believes in, if it is surely not there."""
+        store = stock.store
+        self._believed[store.name] += 1
+        if stock.error is not None or record.id in stock.seen:
+            return
+        try:
+            # It may have been finished since the listing.
+            if store.stat(manifest_key(record.ref, record.id)) is not None:
+                return
+        except StoreError as error:
+            self._problems.append(f"{record.id} was not looked for again: {error}")
+            return
+        now = self._clock.now()
+        self._catalog.forget_copy(record.id, store.name, now)
+        text = f"{record.id} in {store.name}: it is not there any more"
+        data = {"store": store.name}
+        event = Event(now, "backup.missing", text, record.ref, backup=record.id, data=data)
+        self._catalog.record_event(event)
+        self._counts[store.name]["forgotten"] += 1
+
+    def _result(self) -> RebuildResult:
+        stores = []
+        for stock in self._stocks:
+            name, counts = stock.store.name, self._counts[stock.store.name]
+            counts["damaged"] += len(stock.damaged)
+            if stock.error is not None:
+                self._problems.append(f"store {name} was not read in full: {stock.error}")
+            if counts["forgotten"] and counts["forgotten"] == self._believed[name]:
+                self._notes.append(
+                    f"store {name}: all {counts['forgotten']} backups that the catalog knew there "
+                    "are gone; if its disk is not mounted, mount it and run this again"
+                )
+            told = RebuiltStore(name, unfinished=stock.unfinished, error=stock.error, **counts)
+            stores.append(told)
+        text = f"{len(self._backups)} backups were found in {len(stores)} stores"
+        self._catalog.record_event(Event(self._clock.now(), "catalog.rebuilt", text))
+        return RebuildResult(
+            stores=tuple(stores),
+            backups=len(self._backups),
+            proofs=len(self._proofs),
+            pins=len(self._pins),
+            problems=tuple(self._problems),
+            notes=tuple(self._notes),
+        )
+
+
+def _identity(proof: ProofRecord) -> _Identity:
+    return proof.backup, proof.store, proof.at
