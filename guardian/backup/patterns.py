@@ -26,6 +26,18 @@ def matches_any(patterns: Iterable[str], schema: str, name: str, *, visible: boo
     return any(_matches(pattern, schema, name, visible=visible) for pattern in patterns)
 
 
+def compile_pattern(pattern: str) -> tuple[re.Pattern[str], ...]:
+    """One regular expression a dotted piece, the last for the name; each to be matched in full.
+
+    Raises:
+        ValueError: a piece is no regular expression; the message says why.
+    """
+    try:
+        return tuple(re.compile(piece, re.DOTALL) for piece in _regexes(pattern))
+    except re.error as error:
+        raise ValueError(str(error)) from error
+
+
 def _matches(pattern: str, schema: str, name: str, *, visible: bool) -> bool:
     pieces = _regexes(pattern)
     try:
