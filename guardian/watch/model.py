@@ -104,9 +104,14 @@ class Session:
         """Whether it runs a query, which a cancel would end."""
         return self.state in RUNNING
 
+    @property
+    def spell(self) -> datetime | None:
+        """When what it does now began: its running query, else its state."""
+        return self.query_start if self.is_running else self.state_change
+
     def state_seconds(self, at: datetime) -> float | None:
         """How long it has been in its state; for a running query, that query's age."""
-        return _since(self.query_start if self.is_running else self.state_change, at)
+        return _since(self.spell, at)
 
     def transaction_seconds(self, at: datetime) -> float | None:
         """The age of its transaction, None outside of one."""
