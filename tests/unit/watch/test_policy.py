@@ -61,6 +61,9 @@ class Story:
         self.memory = self.last.memory
         return self.last
 
+    def is_tripped(self) -> bool:
+        return self.memory.tripped
+
 
 # --- who decides ---
 
@@ -279,7 +282,7 @@ def test_the_breaker_stops_says_so_once_and_goes_on_when_the_hour_has_room(mode)
     idle = [session(pid, "idle") for pid in range(20)]
     assert len(story.look(0, *idle[:1]).signals) == 1
     assert len(story.look(60, *idle[1:3]).signals) == 2
-    assert not story.memory.tripped  # reached, but nothing was held back
+    assert not story.is_tripped()  # reached, but nothing was held back
     assert len(story.look(65, *idle[3:5]).signals) == 0
     would = "is" if mode is Mode.ENFORCE else "would be"
     assert story.last.notice == (
@@ -290,9 +293,9 @@ def test_the_breaker_stops_says_so_once_and_goes_on_when_the_hour_has_room(mode)
     assert story.look(70, *idle[3:5]).notice is None
     assert story.look(3599.9, *idle[3:5]).signals == ()
     assert len(story.look(3600, *idle[3:5]).signals) == 1  # one place is free; still too few
-    assert story.memory.tripped
+    assert story.is_tripped()
     assert len(story.look(3660, idle[4]).signals) == 1
-    assert not story.memory.tripped
+    assert not story.is_tripped()
     anew = story.look(3661, *idle[5:8])
     assert len(anew.signals) == 1
     assert anew.notice is not None
