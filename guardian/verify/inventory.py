@@ -58,6 +58,7 @@ class Item:
     people; ``kinds`` are what the subject may be, all that is known of it from this line alone.
     ``value`` is what may differ between two servers, empty where it is only there or not.
     ``grantee`` and ``privilege`` are a grant's, ``owned`` is the key of its subject's owner.
+    ``names_kind``: the name for people says which of ``kinds`` the subject is.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Item:
     grantee: str = ""
     privilege: str = ""
     owned: str = ""
+    names_kind: bool = True
 
     def agrees_with(self, other: Item) -> bool:
         """Whether two servers say the same of it, maybe with other words in quotes."""
@@ -140,7 +142,7 @@ def read_inventory(objects: Mapping[str, tuple[str, ...]]) -> Inventory:
 def label(item: Item, known: Callable[[str], bool]) -> str:
     """Its name for people. ``known`` tells whether there is an object of that key anywhere."""
     subject = item.subject
-    if item.kinds:
+    if item.kinds and item.names_kind:
         found = (kind for kind, key in zip(item.kinds, item.below, strict=True) if known(key))
         kind = next(found, item.kinds[0] if len(item.kinds) == 1 else "")
         subject = f"{kind} {subject}".lstrip()
@@ -216,7 +218,7 @@ def _column(kind: str, identity: str) -> Item:
         return _object(kind, identity)
     table, name, value = match.groups()
     key = f"{kind} {comparable(f'{table}.{name}')}"
-    return Item(kind, key, "column ", value, table, _RELATIONS, f".{name}")
+    return Item(kind, key, "column ", value, table, _RELATIONS, f".{name}", names_kind=False)
 
 
 def _enum(kind: str, identity: str) -> Item:

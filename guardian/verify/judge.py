@@ -83,10 +83,10 @@ def _not_compared(evidence: Evidence) -> str | None:
     if evidence.differences is None or found is None:
         return "restored without error, but it was not compared with its fingerprint"
     unread = [
-        f"{one:,} {what}"
+        f"{one:,} {what}{'' if one == 1 else 's'}"
         for what, one, other in (
-            ("tables", len(expected.tables), len(found.tables)),
-            ("objects", _objects(expected), _objects(found)),
+            ("table", len(expected.tables), len(found.tables)),
+            ("object", _objects(expected), _objects(found)),
         )
         if one and not other
     ]
