@@ -197,6 +197,10 @@ class CatalogError(GuardianError):
     """The catalog database cannot be opened, migrated, read or written."""
 
 
+class DamagedCatalogError(CatalogError):
+    """The catalog's file is damaged, or no catalog at all. The stores can make it anew."""
+
+
 class ManifestError(GuardianError):
     """A manifest or fingerprint is not one of ours, is damaged, or is from a newer guardian."""
 

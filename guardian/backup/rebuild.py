@@ -15,7 +15,7 @@ changes nothing, and it may run beside backups, drills and prunes:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 
@@ -34,7 +34,7 @@ from guardian.model import (
     ProofRecord,
     RunStatus,
 )
-from guardian.ports import Catalog, Clock, Store
+from guardian.ports import Catalog, Clock, Progress, Store
 
 __all__ = ["RebuildResult", "RebuiltStore", "rebuild"]
 
@@ -53,12 +53,9 @@ def rebuild(
     stores: Sequence[Store],
     clock: Clock,
     holder: Holder,
-    *,
-    advance: Callable[[], object] = lambda: None,
+    progress: Progress,
 ) -> RebuildResult:
-    """Take in all that these stores hold. ``advance`` is called once a copy that was read.
-
-    What a store gets wrong is in the result, not raised.
+    """Take in all that these stores hold. What a store gets wrong is in the result, not raised.
 
     Raises:
         AlreadyRunningError: another rebuild is at work.
@@ -68,7 +65,7 @@ def rebuild(
         stocks = []
         for store in stores:
             keeper.check()
-            stocks.append(take_stock(store, clock.now(), advance))
+            stocks.append(take_stock(store, clock.now(), progress))
         # Tries whose process died: whole ones are taken in below, parts are swept by pruning.
         catalog.recover_runs(clock.now())
         return _Rebuilding(catalog, clock, holder, stocks).run(keeper)

@@ -7,7 +7,6 @@ goes on after one that cannot be read. It changes nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +20,7 @@ from guardian.backup.recovery import read_hashed_manifest
 from guardian.backup.survey import Copy, copy_of, folders, is_ours
 from guardian.errors import ManifestError, StoreError, StoreNotFoundError
 from guardian.model import BackupId, DatabaseRef, Manifest, ProofRecord, StoredObject
-from guardian.ports import Store
+from guardian.ports import Progress, Store
 
 READERS = 8
 """Threads that read a store: a bucket answers each request after some 50 ms."""
@@ -57,12 +56,10 @@ class Stock:
     error: str | None = None
 
 
-def take_stock(store: Store, now: datetime, advance: Callable[[], object]) -> Stock:
-    """Read one store in full. ``advance`` is called once a backup, by several threads.
-
-    Raises nothing of the store's: what failed is in the result.
-    """
+def take_stock(store: Store, now: datetime, progress: Progress) -> Stock:
+    """Read one store in full. Raises nothing of the store's: what failed is in the result."""
     stock = Stock(store)
+    progress.begin(f"listing {store.name}")
     try:
         listed = folders(store.list())
     except StoreError as error:
@@ -74,13 +71,15 @@ def take_stock(store: Store, now: datetime, advance: Callable[[], object]) -> St
         any(map(is_ours, parts)) for key, parts in listed.items() if key not in whole
     )
 
+    sizes = {key: parts[MANIFEST_NAME].size for key, parts in whole.items()}
+    progress.begin(f"reading {len(whole)} manifests in {store.name}", sum(sizes.values()))
     health = _Health()
 
     def read(item: tuple[tuple[DatabaseRef, BackupId], dict[str, StoredObject]]) -> _Reading:
         reading = _Reading(store, *item[0], health)
         if health.error is None:
             reading.read(item[1], now)
-        advance()
+        progress.advance(sizes[item[0]])
         return reading
 
     with ThreadPoolExecutor(READERS, thread_name_prefix=f"stock {store.name}") as pool:

@@ -135,14 +135,12 @@ def show(context: AppContext, backup_id: str, as_json: bool) -> None:
 @click.pass_obj
 def keep(context: AppContext, backup_id: str, reason: str | None, as_json: bool) -> None:
     """Pin a backup: pruning never deletes it."""
-    import getpass
-
     from guardian.daemon.app import App
 
     with App(context.config) as app:
         record = find_backup(app, backup_id)
-        app.catalog.pin(record.id, app.clock.now(), getpass.getuser(), reason)
-    _tell_pin(record, kept=True, as_json=as_json)
+        notes = app.keep(record, _who(), reason)
+    _tell_pin(record, notes, kept=True, as_json=as_json)
 
 
 @backup.command()
@@ -155,8 +153,8 @@ def unkeep(context: AppContext, backup_id: str, as_json: bool) -> None:
 
     with App(context.config) as app:
         record = find_backup(app, backup_id)
-        app.catalog.unpin(record.id)
-    _tell_pin(record, kept=False, as_json=as_json)
+        notes = app.unkeep(record, _who())
+    _tell_pin(record, notes, kept=False, as_json=as_json)
 
 
 @backup.command()
@@ -367,8 +365,21 @@ def _proven_text(record: BackupRecord) -> str:
     return "[green]yes[/]" if record.proven else "[red]NO[/]"
 
 
-def _tell_pin(record: BackupRecord, *, kept: bool, as_json: bool) -> None:
+def _who() -> str:
+    """The person at the keyboard; a container's user may have no name."""
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _tell_pin(record: BackupRecord, notes: Sequence[str], *, kept: bool, as_json: bool) -> None:
     if as_json:
-        emit_json(_record_document(record) | {"kept": kept})
+        emit_json(_record_document(record) | {"kept": kept, "notes": list(notes)})
     else:
         click.echo(f"{record.id}  {record.ref}  {'kept' if kept else 'no longer kept'}")
+    for note in notes:
+        say_error(note)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "backup": ("guardian.cli.backup:backup", "Make, list, pin and prune backups."),
+    "catalog": ("guardian.cli.catalog:catalog", "Make the catalog anew from the stores."),
     "config": ("guardian.cli.config:config", "Check and show the configuration."),
     "completion": ("guardian.cli.completion:completion", "Print the shell's completion script."),
     "demo": ("guardian.cli.demo:demo", "Show everything on a PostgreSQL of its own."),

@@ -18,6 +18,8 @@ from guardian.errors import GuardianError, NotFoundError, UsageError
 from guardian.model import DatabaseRef, ProofLevel, RunStatus
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import SecretStr
 
     from guardian.adapters.catalog.catalog import SqlCatalog
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from guardian.adapters.postgres.connection import Connector
     from guardian.adapters.postgres.source import PostgresSource
     from guardian.backup.prune_result import PruneResult
+    from guardian.backup.rebuild_result import RebuildResult
     from guardian.config import Config, S3StoreConfig, ServerConfig, StoreConfig
     from guardian.model import BackupRecord
     from guardian.ports import Clock, Progress, Store
@@ -231,6 +234,37 @@ class App:
         from guardian.backup.inventory import stored_backups
 
         return stored_backups(self.store(store), self.catalog, server, database)
+
+    def keep(self, record: BackupRecord, by: str, reason: str | None) -> tuple[str, ...]:
+        """Pin a backup; returns what went wrong beside that, a line each."""
+        from guardian.backup.pins import keep
+
+        stores = list(self.stores.values())
+        return keep(self.catalog, stores, record, at=self.clock.now(), by=by, why=reason)
+
+    def unkeep(self, record: BackupRecord, by: str) -> tuple[str, ...]:
+        """Take a pin back; returns what went wrong beside that, a line each."""
+        from guardian.backup.pins import unkeep
+
+        stores = list(self.stores.values())
+        return unkeep(self.catalog, stores, record, at=self.clock.now(), by=by)
+
+    def set_aside_damaged_catalog(self) -> Path | None:
+        """Rename a damaged catalog file, before it is opened; returns its new name if it was."""
+        from guardian.adapters.catalog.aside import set_aside_if_damaged
+
+        return set_aside_if_damaged(self.config.catalog_url, clock=self.clock)
+
+    def rebuild_catalog(self, progress: Progress) -> RebuildResult:
+        """Take in all that the configured stores hold.
+
+        Raises:
+            AlreadyRunningError: another rebuild is at it.
+        """
+        from guardian.backup.rebuild import rebuild
+
+        holder = current_holder(self._command)
+        return rebuild(self.catalog, list(self.stores.values()), self.clock, holder, progress)
 
     def prunable(self, targets: Sequence[tuple[str, str | None]]) -> list[DatabaseRef]:
         """The databases of these targets that have backups."""

@@ -9,9 +9,9 @@ import sqlite3
 from sqlalchemy.exc import StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from guardian.errors import CatalogError, Cause
+from guardian.errors import CatalogError, Cause, DamagedCatalogError
 
-_REBUILD = "move the file away and run `guardian catalog rebuild`, which reads the stores"
+_REBUILD = "run `guardian catalog rebuild`, which puts it aside and reads the stores"
 
 _SQLITE: dict[int, tuple[str, str, Cause, bool]] = {
     sqlite3.SQLITE_BUSY: (
@@ -98,7 +98,8 @@ def catalog_error(error: Exception, place: str, secret: str | None = None) -> Ca
     if secret:
         detail = detail.replace(secret, "***")
     what, mend, kind, transient = _judge(cause, detail)
-    return CatalogError(
+    damaged = isinstance(cause, sqlite3.Error) and mend == _REBUILD
+    return (DamagedCatalogError if damaged else CatalogError)(
         f"catalog {place} {what} ({detail})", mend=mend, cause=kind, transient=transient
     )
 

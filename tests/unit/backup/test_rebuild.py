@@ -37,9 +37,25 @@ def scene() -> Scene:
     return Scene()
 
 
+class Silence:
+    """Progress that nobody watches."""
+
+    def begin(self, label: str, total_bytes: int | None = None) -> None:
+        pass
+
+    def advance(self, done_bytes: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def end(self, summary: str) -> None:
+        pass
+
+
 def run(scene: Scene, *stores: str) -> RebuildResult:
     chosen = [scene.stores[name] for name in stores or scene.stores]
-    return rebuild.rebuild(scene.catalog, chosen, scene.clock, holder())
+    return rebuild.rebuild(scene.catalog, chosen, scene.clock, holder(), Silence())
 
 
 def lose_the_catalog(scene: Scene) -> None:
