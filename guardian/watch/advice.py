@@ -22,7 +22,7 @@ _SENTENCES: Mapping[str, str] = {
     "checksum_failures": "checksum failures: {value}",
     "archiver": "the archiver is {value} behind",
     "sequences": "{subject} has used {value} of its numbers",
-    "invalid_indexes": "invalid indexes: {value}",
+    "invalid_indexes": "{subject} has invalid indexes: {value}",
     "backup_age": "the last good backup of {subject} is {value} intervals old",
     "size_drop": "the latest backup of {subject} is {value} smaller than the last proven one",
     "disk": "{subject} is {value} full",

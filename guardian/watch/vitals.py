@@ -132,7 +132,7 @@ def _unknown(reading: Unknown) -> Finding:
     return Finding(
         vital=reading.name,
         severity=Severity.UNKNOWN,
-        text=f"{reading.name.replace('_', ' ')}{of} is unknown: {reading.why}",
+        text=f"{reading.name.replace('_', ' ')}{of}: unknown, {reading.why}",
         subject=reading.subject,
         mend=reading.mend,
     )

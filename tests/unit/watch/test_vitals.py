@@ -148,7 +148,7 @@ def test_unknown_carries_its_reason_and_its_grant() -> None:
     unknown = Unknown("lock_wait", "me may not see it", "GRANT pg_monitor TO me;", "x")
     (finding,) = assess([unknown], only("lock_wait"))
     assert finding.severity is Severity.UNKNOWN
-    assert finding.text == "lock wait of x is unknown: me may not see it"
+    assert finding.text == "lock wait of x: unknown, me may not see it"
     assert finding.mend == "GRANT pg_monitor TO me;"
     assert finding.value is None
 
