@@ -187,7 +187,8 @@ def _replica(row: Row) -> Reading | Unknown:
         return Reading("replica_lag", row["lag_seconds"], Unit.SECONDS, subject, detail)
     if behind is not None and behind < _NEARLY_CAUGHT_UP:
         return Reading("replica_lag", 0.0, Unit.SECONDS, subject, detail)
-    return Unknown("replica_lag", f"it is {detail}, and replays nothing", None, subject)
+    said = "has not replayed anything since it came" if behind else "has told nothing yet"
+    return Unknown("replica_lag", f"it {said} ({detail})", None, subject)
 
 
 def standby(row: Row) -> Reading | Unknown:
