@@ -19,7 +19,12 @@ from psycopg import sql
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.queries import query
 from guardian.adapters.postgres.reader import TableReader
-from guardian.adapters.postgres.reading_process import ReadingProcess, ReadingTask
+from guardian.adapters.postgres.reading_process import (
+    ReadingProcess,
+    ReadingTask,
+    run_together,
+    share_by_size,
+)
 from guardian.adapters.postgres.rows import copy_sum
 from guardian.adapters.postgres.tables import Table
 from guardian.backup.fingerprint import content_text
@@ -90,7 +95,8 @@ class Fingerprinter:
 
     ``left_out`` are the pg_dump patterns whose rows are not dumped, ``content_limit`` how long the
     contents may be read before the rest is only counted, ``seed`` the one of the fingerprint to
-    compare with, or None for a new one. ``share`` lets big databases be read by another process.
+    compare with, or None for a new one. ``share`` lets big databases be read by other processes,
+    ``processes`` of them.
     """
 
     def __init__(
@@ -102,6 +108,7 @@ class Fingerprinter:
         left_out: Sequence[str] = (),
         content_limit: timedelta | None = None,
         seed: int | None = None,
+        processes: int = 1,
     ) -> None:
         self._connection = connection
         self._share = share
@@ -125,7 +132,8 @@ class Fingerprinter:
         self._sequences: list[_Sequence] = []
         self._before: list[int] = []
         self._reader = TableReader(connection, self._seed, content_limit)
-        self._process: ReadingProcess | None = None
+        self._count = processes
+        self._processes: list[ReadingProcess] = []
         self._cancelled = threading.Event()
 
     def take_inventory(self) -> bool:
@@ -184,8 +192,8 @@ class Fingerprinter:
         """Give up a running :meth:`take`, from another thread."""
         self._cancelled.set()
         self._reader.cancel()
-        if self._process is not None:
-            self._process.cancel()
+        for process in list(self._processes):
+            process.cancel()
 
     def _read(
         self, level: ProofLevel, advance: Callable[[int], None]
@@ -208,22 +216,37 @@ class Fingerprinter:
         """The tables, and whether the content limit was reached."""
         total = sum(table.bytes for table in self._locked)
         if self._share is not None and level is ProofLevel.CONTENT and total > _WORTH_A_PROCESS:
-            self._process = ReadingProcess(self._task(self._share, level))
-            if not self._cancelled.is_set():
-                elsewhere = self._process.run(advance)
-                if elsewhere is not None:
-                    return elsewhere
+            elsewhere = self._read_elsewhere(self._share, level, advance)
+            if elsewhere is not None:
+                return elsewhere
         tables = self._reader.read(self._tables, level, advance)
         return tables, self._reader.late
 
-    def _task(self, share: SharedSnapshot, level: ProofLevel) -> ReadingTask:
+    def _read_elsewhere(
+        self, share: SharedSnapshot, level: ProofLevel, advance: Callable[[int], None]
+    ) -> tuple[list[TableFingerprint], bool] | None:
+        """In other processes; None when any was locked out."""
+        shares = share_by_size(self._tables, self._count)
+        self._processes = [ReadingProcess(self._task(share, level, part)) for part in shares]
+        if self._cancelled.is_set():
+            return None
+        found = run_together(self._processes, advance)
+        if found is None:
+            return None
+        by_name = {(one.schema, one.name): one for tables, _ in found for one in tables}
+        ordered = [by_name[table.schema, table.name] for table in self._tables]
+        return ordered, any(late for _, late in found)
+
+    def _task(
+        self, share: SharedSnapshot, level: ProofLevel, tables: Sequence[Table]
+    ) -> ReadingTask:
         return ReadingTask(
             connector=share.connector,
             database=self._connection.info.dbname,
             encoding=share.encoding,
             snapshot=share.name,
             locked=self._locked,
-            tables=self._tables,
+            tables=tables,
             level=level,
             seed=self._seed,
             content_limit=self._content_limit,

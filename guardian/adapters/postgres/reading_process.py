@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, Pipe
@@ -30,6 +31,8 @@ from guardian.adapters.postgres.session import lock_tables, settle_session
 from guardian.adapters.postgres.tables import Table
 from guardian.errors import ConnectionFailedError, GuardianError
 from guardian.model import ProofLevel, TableFingerprint
+
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,45 @@ class ReadingProcess:
                 raise value
             else:
                 return value  # type: ignore[no-any-return]
+
+
+def share_by_size(tables: Sequence[Table], count: int) -> list[list[Table]]:
+    """The tables in at most so many shares of about the same size; none is empty."""
+    shares: list[list[Table]] = [[] for _ in range(max(1, min(count, len(tables))))]
+    sizes = [0] * len(shares)
+    for table in sorted(tables, key=lambda one: -one.bytes):
+        smallest = sizes.index(min(sizes))
+        shares[smallest].append(table)
+        sizes[smallest] += table.bytes + 8192
+    return shares
+
+
+def run_together(
+    processes: Sequence[ReadingProcess], advance: Callable[[int], None]
+) -> list[tuple[list[TableFingerprint], bool]] | None:
+    """Run several at once: what each has read, None when any was locked out.
+
+    Raises:
+        GuardianError: what went wrong in the first that failed; the others are ended.
+    """
+    if len(processes) == 1:
+        alone = processes[0].run(advance)
+        return None if alone is None else [alone]
+    with ThreadPoolExecutor(len(processes)) as pool:
+        futures = [pool.submit(process.run, advance) for process in processes]
+        try:
+            while wait(futures, _POLL_SECONDS, FIRST_EXCEPTION).not_done:
+                if any(future.done() and future.exception() for future in futures):
+                    break
+        finally:
+            if not all(future.done() and not future.exception() for future in futures):
+                for process in processes:
+                    process.cancel()
+        failed = [error for future in futures if (error := future.exception()) is not None]
+        if failed:
+            raise failed[0]
+        found = [future.result() for future in futures]
+    return None if any(one is None for one in found) else [one for one in found if one is not None]
 
 
 def main() -> None:

@@ -1,0 +1,176 @@
+"""Loading rows faster than pg_restore can: its own script, fed to the server in big blocks.
+
+``pg_restore --file=-`` gives the COPY text of the tables that a list names. Sending it in blocks of
+a megabyte, instead of row by row, and in the transaction that emptied the table, so that a server
+with ``wal_level = minimal`` writes no log, saves about a third of the time; and several streams
+load several tables at once, which pg_restore can only do from a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, NoReturn
+
+import psycopg
+from psycopg import pq, sql
+
+from guardian.adapters.postgres.pg_restore import server_failure
+from guardian.errors import GuardianError, UnrestorableError
+from guardian.restore.archive import TocEntry
+
+_BLOCK = 1 << 20
+_END = b"\n\\.\n"
+_STATEMENT_END = b" FROM stdin;\n"
+_LARGEST_STATEMENT = 4 << 20
+_LINE = re.compile(r"\bline (\d+)")
+_ROOT_MARK = "-- load via partition root"
+
+
+class ScriptEndedError(UnrestorableError):
+    """pg_restore stopped printing before all rows came; it knows why."""
+
+
+class Script:
+    """The COPY blocks of a script as pg_restore prints it, in their order."""
+
+    def __init__(self, output: IO[bytes]) -> None:
+        self._descriptor = output.fileno()
+        self._buffer = b"\n"
+
+    def next_statement(self) -> bytes | None:
+        """Go to the next COPY; its text, or None at the end of the script."""
+        while (begin := self._buffer.find(b"\nCOPY ")) < 0:
+            if not self._more(keep=len(b"\nCOPY ")):
+                return None
+        self._buffer = self._buffer[begin + 1 :]
+        while (end := self._buffer.find(_STATEMENT_END)) < 0:
+            if len(self._buffer) > _LARGEST_STATEMENT or not self._more(keep=len(self._buffer)):
+                raise ScriptEndedError("pg_restore printed a COPY that does not end")
+        end += len(_STATEMENT_END)
+        # The newline before the rows stays, so that an end without any row is found like others.
+        statement, self._buffer = self._buffer[:end], self._buffer[end - 1 :]
+        return statement
+
+    def rows(self) -> Iterator[bytes]:
+        """The rows that follow, in blocks that end anywhere."""
+        first = 1  # the newline of the statement is no row's
+        keep = len(_END) - 1
+        while (end := self._buffer.find(_END)) < 0:
+            if len(self._buffer) > keep:
+                if block := self._buffer[first:-keep]:
+                    yield block
+                first = 0
+            if not self._more(keep=min(keep, len(self._buffer))):
+                raise ScriptEndedError("the rows of a table end too early")
+        if block := self._buffer[first : end + 1]:
+            yield block
+        self._buffer = self._buffer[end + keep :]
+
+    def _more(self, keep: int) -> bool:
+        block = os.read(self._descriptor, _BLOCK)
+        self._buffer = (self._buffer[-keep:] if keep else b"") + block
+        return bool(block)
+
+
+def feed_tables(
+    connection: psycopg.Connection,
+    script: Script,
+    entries: Sequence[TocEntry],
+    loaded: Callable[[TocEntry], None],
+) -> None:
+    """Load the tables that ``entries`` (TABLE DATA, in the order of the script) are the rows of.
+
+    Raises:
+        UnrestorableError, UnsuitableTargetError, DiskFullError, ConnectionFailedError.
+    """
+    for entry in entries:
+        statement = script.next_statement()
+        if statement is None:
+            raise ScriptEndedError(f"the dump lacks the rows of {_name(entry)}")
+        try:
+            with connection.transaction():
+                if not entry.definition.startswith(_ROOT_MARK):
+                    connection.execute(
+                        sql.SQL("TRUNCATE ONLY {}").format(
+                            sql.Identifier(entry.namespace, entry.tag)
+                        )
+                    )
+                _copy(connection, statement, script.rows())
+        except psycopg.Error as error:
+            raise _failure(error, entry) from error
+        loaded(entry)
+
+
+def _copy(connection: psycopg.Connection, statement: bytes, rows: Iterator[bytes]) -> None:
+    """Send one table.
+
+    libpq is used directly: psycopg's own COPY lets the buffer grow without bound when the server is
+    slower than we are. And it never blocks in libpq, whose binding keeps the interpreter's lock.
+    """
+    binding = connection.pgconn
+    with connection.lock:
+        binding.send_query(statement)
+        result = _result(binding)
+        if result is None or result.status != pq.ExecStatus.COPY_IN:
+            _raise(binding, result)
+        try:
+            for block in rows:
+                binding.put_copy_data(block)
+                _flush(binding)
+            binding.put_copy_end()
+        except psycopg.Error:
+            raise
+        except BaseException:  # the rows broke off: the server must not take them for all
+            binding.put_copy_end(b"the rows ended too early")
+            _drain(binding)
+            raise
+        result = _result(binding)
+        if result is None or result.status != pq.ExecStatus.COMMAND_OK:
+            _raise(binding, result)
+        _drain(binding)
+
+
+def _flush(binding: pq.abc.PGconn) -> None:
+    """Send all that is buffered. libpq does not tell of a refusal before all rows are sent."""
+    socket = binding.socket
+    while binding.flush():
+        readable, _, _ = select.select([socket], [socket], [])
+        if readable:
+            binding.consume_input()
+
+
+def _result(binding: pq.abc.PGconn) -> pq.abc.PGresult | None:
+    """The next result, waited for with the interpreter's lock released."""
+    _flush(binding)
+    while binding.is_busy():
+        select.select([binding.socket], [], [])
+        binding.consume_input()
+    return binding.get_result()
+
+
+def _raise(binding: pq.abc.PGconn, result: pq.abc.PGresult | None) -> NoReturn:
+    if result is None:
+        raise psycopg.OperationalError("server closed the connection during COPY")
+    error = psycopg.errors.error_from_result(result, encoding="utf-8")
+    _drain(binding)
+    raise error
+
+
+def _drain(binding: pq.abc.PGconn) -> None:
+    while binding.status == pq.ConnStatus.OK and _result(binding) is not None:
+        pass
+
+
+def _failure(error: psycopg.Error, entry: TocEntry) -> GuardianError:
+    """No DETAIL and no CONTEXT but the line: they quote rows."""
+    said = error.diag.message_primary or str(error)
+    line = _LINE.search(error.diag.context or "")
+    where = f" (row {line[1]})" if line else ""
+    return server_failure(said, f"rows of {_name(entry)}{where}")
+
+
+def _name(entry: TocEntry) -> str:
+    return f"{entry.namespace}.{entry.tag}"

@@ -1,0 +1,65 @@
+"""How the work of a parallel restore is shared: tables among streams, big indexes ahead of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from guardian.restore.archive import TocEntry
+
+_BIG_ROWS = 100_000
+"""Tables from so many rows on are worth placing; building their indexes is worth a process."""
+_INDEXES = frozenset({"INDEX", "CONSTRAINT"})
+
+
+def share_tables(
+    tables: Sequence[TocEntry], rows: Mapping[tuple[str, str], int], streams: int
+) -> list[list[TocEntry]]:
+    """Tables (TABLE DATA entries) in at most ``streams`` shares of about as many rows.
+
+    Within a share they keep the order of the archive, in which a stream brings them. A table whose
+    rows are not known counts as small. No share is empty.
+    """
+    big = sum(rows.get(_table(entry), 0) >= _BIG_ROWS for entry in tables)
+    streams = max(1, min(streams, big))
+    loads = [0] * streams
+    placed: dict[int, int] = {}
+    for entry in sorted(tables, key=lambda one: -rows.get(_table(one), 0)):
+        lightest = loads.index(min(loads))
+        loads[lightest] += rows.get(_table(entry), 0) + 1
+        placed[entry.dump_id] = lightest
+    shares: list[list[TocEntry]] = [[] for _ in range(streams)]
+    for entry in tables:
+        shares[placed[entry.dump_id]].append(entry)
+    return [share for share in shares if share]
+
+
+def early_indexes(
+    entries: Sequence[TocEntry], rows: Mapping[tuple[str, str], int]
+) -> dict[int, list[TocEntry]]:
+    """Indexes that can be built as soon as one big table is loaded, by its TABLE DATA's id.
+
+    Those that depend on that table alone, besides things that come before the rows.
+    """
+    data = {
+        (entry.namespace, entry.tag): entry.dump_id
+        for entry in entries
+        if entry.kind == "TABLE DATA" and rows.get(_table(entry), 0) >= _BIG_ROWS
+    }
+    tables = {
+        entry.dump_id: data.get((entry.namespace, entry.tag))
+        for entry in entries
+        if entry.kind == "TABLE"
+    }
+    after = {entry.dump_id for entry in entries if entry.section == "post-data"}
+    found: dict[int, list[TocEntry]] = {}
+    for entry in entries:
+        if entry.kind not in _INDEXES or after.intersection(entry.dependencies):
+            continue
+        needs = {tables[need] for need in entry.dependencies if need in tables}
+        if len(needs) == 1 and (only := needs.pop()) is not None:
+            found.setdefault(only, []).append(entry)
+    return found
+
+
+def _table(entry: TocEntry) -> tuple[str, str]:
+    return entry.namespace, entry.tag
