@@ -155,8 +155,6 @@ def _blocking(match: Match, view: View) -> str | None:
 
 
 def _blocking_for(match: Match, view: View) -> str | None:
-    if not view.victims:
-        return None
     return _longer("holding up others", view.blocking_seconds, match.blocking_for)
 
 

@@ -189,6 +189,14 @@ def test_anothers_cancel_is_no_rung_of_this_ladder():
     assert told(story.look(30, session(1, "active", 100))) == [(1, "two", CANCEL, None)]
 
 
+def test_after_anothers_cancel_the_cool_down_counts_and_not_this_ladders_grace():
+    story = Story(ladder(name="one"))
+    story.look(0, session(1, "active", 100))
+    story.policies = (ladder(Match(users=("web",)), name="two", grace=timedelta(seconds=5)),)
+    aborted = session(1, "idle in transaction (aborted)", -1)
+    assert told(story.look(10, aborted)) == [(1, "two", TERMINATE, Hold.COOL_DOWN)]
+
+
 # --- the same one again ---
 
 
@@ -255,7 +263,28 @@ def test_whom_the_server_refuses_us_is_not_tried_again():
     assert story.look(10).memory.refused == frozenset()  # it ended: forgotten
 
 
+def test_a_rung_that_hit_nobody_leaves_the_one_below_counted():
+    story = Story(ladder(), limits=Limits(5, 2))
+    query = session(1, "active", 100)
+    story.look(0, query)
+    assert hit(story.look(30, query)) == [(1, TERMINATE)]
+    story.memory = story.memory.settle(query.key, Outcome.CHANGED)
+    assert [one.action for one in story.memory.sent] == [CANCEL]
+
+
 # --- limits ---
+
+
+def test_a_report_takes_nobodys_place_within_the_hour():
+    story = Story(rule(Match(users=("bob",)), REPORT, name="told"), rule(), limits=Limits(5, 1))
+    assert len(story.look(0, session(1, user="bob")).reports) == 1
+    assert hit(story.look(5, session(2, "idle"))) == [(2, TERMINATE)]
+
+
+def test_an_hour_to_the_second_is_over_also_for_one_who_is_still_there():
+    story = Story(rule(), limits=Limits(5, 1))
+    looks = [hit(story.look(at, session(1, "idle"))) for at in (0, 3599, 3600)]
+    assert looks == [[(1, TERMINATE)], [], [(1, TERMINATE)]]
 
 
 @BOTH
@@ -517,3 +546,10 @@ def test_a_memory_of_one_long_session_does_not_grow():
     memory = Memory(tuple(made)).advance(NOW, present={key}, waiting=set())
     assert len(memory.sent) == 4  # a signal for each mode, a report for each policy
     assert {one.at for one in memory.sent} == {NOW - timedelta(hours=2)}
+
+
+def test_of_many_reports_within_an_hour_the_latest_is_remembered():
+    key = session(1).key
+    made = [Sent(key, "p", REPORT, Mode.ENFORCE, NOW - timedelta(minutes=m)) for m in (9, 5, 1)]
+    memory = Memory(tuple(made)).advance(NOW, present={key}, waiting=set())
+    assert memory.sent == (made[-1],)

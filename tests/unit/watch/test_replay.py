@@ -72,3 +72,9 @@ def test_who_was_held_back_and_hit_later_is_not_counted_as_limited():
     result = replay([look(0, *people), look(5, *people)], [IDLE], Limits(per_cycle=1))
     assert len(hits(result)["idle"]) == 2
     assert result.policies[0].limited == 0
+
+
+def test_what_no_signal_would_help_was_not_held_back_by_limits():
+    cancel = Policy("idle", Match(state=("idle",)), (Action.CANCEL,))
+    result = replay([look(0, session(1, "idle"))], [cancel], Limits())
+    assert (hits(result), result.policies[0].limited) == ({"idle": []}, 0)
