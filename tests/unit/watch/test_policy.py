@@ -277,8 +277,9 @@ def test_a_rung_that_hit_nobody_leaves_the_one_below_counted():
 
 def test_a_report_takes_nobodys_place_within_the_hour():
     story = Story(rule(Match(users=("bob",)), REPORT, name="told"), rule(), limits=Limits(5, 1))
-    assert len(story.look(0, session(1, user="bob")).reports) == 1
-    assert hit(story.look(5, session(2, "idle"))) == [(2, TERMINATE)]
+    bob = session(1, user="bob")
+    assert len(story.look(0, bob).reports) == 1
+    assert hit(story.look(5, bob, session(2, "idle"))) == [(2, TERMINATE)]
 
 
 def test_an_hour_to_the_second_is_over_also_for_one_who_is_still_there():
@@ -443,6 +444,13 @@ def test_observe_takes_the_terminated_for_gone():
     for at in (40, 4000, 90_000):
         assert told(story.look(at, one)) == [(1, "p", TERMINATE, Hold.DONE)]
     assert story.memory.hour(NOW + timedelta(seconds=90_000), Mode.OBSERVE) == ()
+
+
+def test_those_taken_for_gone_have_an_order_of_their_own():
+    story = Story(rule(), mode=Mode.OBSERVE)
+    both = [session(1, "idle"), session(2, "idle")]
+    story.look(0, *both)
+    assert story.look(5, *both).verdicts == story.look(5, *reversed(both)).verdicts
 
 
 def test_observe_takes_the_cancelled_for_ended_until_the_next_query():
