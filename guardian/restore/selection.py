@@ -203,8 +203,9 @@ def _compiled(pattern: str, what: str, *, at_most: int) -> tuple[re.Pattern[str]
 
 
 def _nothing(what: str, pattern: str, near: dict[str, str]) -> UsageError:
-    words = difflib.get_close_matches(pattern.replace('"', ""), near, n=_SHOWN + 1)
-    names = list(dict.fromkeys(near[word] for word in words))[:_SHOWN]
+    folded = {word.lower(): name for word, name in near.items()}
+    words = difflib.get_close_matches(pattern.replace('"', "").lower(), folded, n=_SHOWN + 1)
+    names = list(dict.fromkeys(folded[word] for word in words))[:_SHOWN]
     return UsageError(
         f"no {what} in this backup matches {pattern!r}",
         mend=f"did you mean {' or '.join(names)}?"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardian.backup.patterns import matches_any
+from guardian.backup.patterns import compile_pattern, matches_any
 from guardian.errors import ConfigError
 
 
@@ -76,3 +76,12 @@ def test_no_pattern_raises_anything_else(pattern: str) -> None:
 def test_what_pg_dump_refuses_we_refuse(pattern: str) -> None:
     with pytest.raises(ConfigError, match="is not a pattern"):
         matches_any([pattern], "public", "logs")
+
+
+def test_a_pattern_can_be_compiled_once_for_many_names() -> None:
+    schema, name = compile_pattern('app."Log.s"*')
+    assert schema.fullmatch("app")
+    assert name.fullmatch("Log.s\n2")
+    assert not name.fullmatch("logs")
+    with pytest.raises(ValueError, match="unterminated"):
+        compile_pattern("ok.[")
