@@ -25,6 +25,8 @@ from guardian.config.types import (
     Whole,
     one_or_more,
 )
+from guardian.watch.model import Action as WatchAction
+from guardian.watch.rules import Limits, Match, Policy, Victims
 
 SessionState = Literal[
     "active",
@@ -60,9 +62,13 @@ class MatchConfig(Section):
     query: Regex | None = Field(None, description="a regular expression, found anywhere")
     wait_event_types: Strings | None = Field(None, description="such as Lock or IO")
     blocking: Count | None = Field(
-        None, description="holds up at least so many sessions, through the chain"
+        None,
+        description="holds up at least so many sessions, through the chain; unless waiting_for is "
+        "asked too, only who waits for none itself",
     )
-    blocking_for: PositiveDuration | None = Field(None, description="longest wait behind it")
+    blocking_for: PositiveDuration | None = Field(
+        None, description="for how long it has held others up"
+    )
     waiting_for: PositiveDuration | None = Field(None, description="its own wait for a lock")
     blocking_backup: bool | None = Field(None, description="holds up a backup of ours")
 
@@ -70,6 +76,15 @@ class MatchConfig(Section):
     def is_empty(self) -> bool:
         """Whether no key is set, so that nothing would be told apart."""
         return all(getattr(self, name) in (None, []) for name in type(self).model_fields)
+
+    def to_match(self) -> Match:
+        """The conditions as the core knows them, under the same names."""
+        values: dict[str, Any] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if value is not None:
+                values[name] = tuple(value) if isinstance(value, list) else value
+        return Match(**values)
 
 
 class PolicyConfig(Section):
@@ -108,12 +123,28 @@ class PolicyConfig(Section):
             raise ValueError("cancel does nothing to an idle session; write terminate")
         return self
 
+    def to_policy(self) -> Policy:
+        """The policy as the core knows it."""
+        return Policy(
+            name=self.name,
+            match=self.match.to_match(),
+            action=tuple(WatchAction(one) for one in self.action),
+            except_=Match() if self.except_ is None else self.except_.to_match(),
+            victims=Victims(self.victims),
+            grace=self.grace,
+            superusers=self.superusers,
+        )
+
 
 class LimitsConfig(Section):
     """How many sessions may be hit."""
 
     per_cycle: Whole = Field(5, description="victims in one look")
     per_hour: Whole = Field(60, description="victims in an hour; then it stops and reports")
+
+    def to_limits(self) -> Limits:
+        """The limits as the core knows them."""
+        return Limits(per_cycle=self.per_cycle, per_hour=self.per_hour)
 
 
 class RecordingConfig(Section):
@@ -136,6 +167,10 @@ class WatchConfig(Section):
         default_factory=list, description="the first that matches decides"
     )
     recording: RecordingConfig = Field(RecordingConfig(), description="sessions kept for replay")
+
+    def to_policies(self) -> tuple[Policy, ...]:
+        """The policies as the core knows them, in the order in which they decide."""
+        return tuple(one.to_policy() for one in self.policies)
 
 
 class VitalsConfig(Section):
