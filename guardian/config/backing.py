@@ -183,6 +183,11 @@ class VerifyConfig(Section):
         description="embedded: a throw-away server on this host; or the DSN of one to create "
         "scratch databases on",
     )
+    scratch_dir: FilePath | None = Field(
+        None,
+        description="where the throw-away server keeps its files, about 1.2 times the database "
+        "(default: the system's folder for temporary files)",
+    )
     checks: list[CheckConfig] = Field(
         default_factory=list, description="your own questions to the restored database"
     )

@@ -98,6 +98,7 @@ class Loader:
         self._rows = row_counts
         self._advance = advance
         self._crew = _Crew()
+        self._streams = 1
         self._early: queue.SimpleQueue[TocEntry] = queue.SimpleQueue()
         self._built: set[int] = set()
         self._encoding = "SET client_encoding = 'UTF8'"
@@ -190,6 +191,7 @@ class Loader:
             elif not tables:
                 work.append(_Work(self, [], {}, head))  # its end is to be seen
             loading = _Countdown(len(work))
+            self._streams = len(work)
             for one in work:
                 one.start(loading)
             try:
@@ -313,7 +315,8 @@ class Loader:
             raise InterruptedRunError("the restore was stopped")
 
     def _counted(self, stream: Readable) -> Readable:
-        return _Counted(stream, self._advance)
+        """Every stream reads all of the archive, so each counts for its share."""
+        return _Counted(stream, lambda size: self._advance(size // self._streams))
 
 
 class _Work:

@@ -16,9 +16,10 @@ from guardian.adapters.postgres.fingerprinter import Fingerprinter, SharedSnapsh
 from guardian.adapters.postgres.loading import Loader, LoadOptions, RowCounts
 from guardian.adapters.postgres.session import settle_session
 from guardian.adapters.postgres.tables import list_tables
-from guardian.errors import GuardianError, UnsuitableTargetError
+from guardian.errors import UnsuitableTargetError
 from guardian.model import Difference, Fingerprint, ProofLevel
 from guardian.ports import Archive
+from guardian.units import format_duration
 
 _log = logging.getLogger(__name__)
 
@@ -110,18 +111,15 @@ class PostgresDatabase:
 
     def ask(self, query: str, settings: Sequence[str]) -> tuple[bool, str]:
         """Run one of the user's checks, read-only, under the source's search path."""
-        try:
-            with self._session() as connection:
-                for setting in settings:
-                    name, _, value = setting.partition("=")
-                    if name == "search_path":  # kept as the list that it is, names quoted already
-                        connection.execute(f"SET search_path = {value}".encode())
-                limit = int(_CHECK_TIMEOUT.total_seconds() * 1000)
-                connection.execute(f"SET statement_timeout = {limit}".encode())
-                connection.execute("SET default_transaction_read_only = on")
-                return _answer(connection.execute(query.encode()))
-        except GuardianError as error:
-            return False, error.message
+        with self._session() as connection:
+            try:
+                return _asked(connection, query, settings)
+            except psycopg.errors.QueryCanceled:
+                return False, f"no answer within {format_duration(_CHECK_TIMEOUT)}"
+            except psycopg.OperationalError:
+                raise
+            except psycopg.Error as error:
+                return False, (error.diag.message_primary or str(error))[:_ANSWER_LENGTH]
 
     def check_indexes(self) -> Sequence[Difference]:
         """Run amcheck over every heap and B-tree, each row looked up in each index."""
@@ -157,6 +155,17 @@ def _no_amcheck() -> UnsuitableTargetError:
         "amcheck is not installed where the backup was restored to",
         mend="install PostgreSQL's contrib modules there, or set verify.amcheck: false",
     )
+
+
+def _asked(connection: psycopg.Connection, query: str, settings: Sequence[str]) -> tuple[bool, str]:
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name == "search_path" and value:  # kept as the list that it is, names quoted already
+            connection.execute(f"SET search_path = {value}".encode())
+    limit = int(_CHECK_TIMEOUT.total_seconds() * 1000)
+    connection.execute(f"SET statement_timeout = {limit}".encode())
+    connection.execute("SET default_transaction_read_only = on")
+    return _answer(connection.execute(query.encode()))
 
 
 def _answer(cursor: psycopg.Cursor[tuple[object, ...]]) -> tuple[bool, str]:

@@ -121,7 +121,7 @@ def drop_database(connector: Connector, maintenance: str, name: str, *, purpose:
         force = " WITH (FORCE)" if connection.info.server_version >= 130000 else ""
         try:
             connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + sql.SQL(force)  # type: ignore[arg-type]
+                sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + sql.SQL(force)
             )
         except psycopg.Error as error:
             raise connector.translate(error, name) from error
