@@ -205,10 +205,24 @@ def _objects(
 
 
 def _explained(sides: _Sides, item: Item) -> bool:
+    """Whether it is on one side alone with something that is told, and that it is a part of.
+
+    Followed up to what nothing else explains: no circle of hints may make things vanish.
+    """
     if sides.is_missing(item.key):
-        return any(map(sides.is_missing, sides.expected.above(item)))
-    if sides.is_extra(item.key):
-        return any(map(sides.is_extra, sides.found.above(item)))
+        inventory, lacks = sides.expected, sides.is_missing
+    elif sides.is_extra(item.key):
+        inventory, lacks = sides.found, sides.is_extra
+    else:
+        return False
+    waiting, seen = [item.key], {item.key}
+    while waiting:
+        key = waiting.pop()
+        above = list(filter(lacks, inventory.above(inventory.items[key])))
+        if not above and key != item.key:
+            return True
+        waiting += [one for one in above if one not in seen]
+        seen.update(above)
     return False
 
 

@@ -345,6 +345,16 @@ def test_without_hints_from_an_older_guardian_more_is_named() -> None:
     ]
 
 
+def test_no_circle_of_hints_makes_anything_vanish() -> None:
+    indexes = ("public.a", "public.b", "public.c")
+    hints = [(0, 0), (1, 2), (2, 1)]
+    belongs = tuple(f"index {indexes[one]} of {indexes[other]}" for one, other in hints)
+    expected = with_objects(FULL, index=indexes, **{"hint: belongs": belongs})
+    assert [one[0] for one in differences(expected, with_objects(FOUND, index=()))] == [
+        f"index {index}" for index in indexes
+    ]
+
+
 def test_a_missing_constraint_explains_its_index() -> None:
     found = without(FOUND, "table constraint", "users_pkey on public.users")
     found = without(found, "index", "public.users_pkey")
