@@ -222,10 +222,9 @@ class DependencyGraph:
 
     def _find_grants_on_public(self) -> None:
         """Since 15 schema public is in the archive only when it was altered, its grants are."""
-        public = [entry for entry in self._of_kind("SCHEMA") if entry.tag == "public"]
         inside = [entry for entry in self.entries.values() if entry.namespace == "public"]
         for entry in self._of_kind("ACL", "COMMENT", "SECURITY LABEL"):
-            if entry.tag == "SCHEMA public" and not entry.namespace and not public:
+            if entry.tag == "SCHEMA public":
                 for member in inside:
                     if member.kind not in HANGING_KINDS:
                         self._add_part(member.dump_id, entry.dump_id)

@@ -147,13 +147,8 @@ def _matched(graph: DependencyGraph, tables: Sequence[str], schemas: Sequence[st
 
 
 def _named_by_patterns(graph: DependencyGraph) -> list[TocEntry]:
-    """Tables, and the rows of an extension's tables, which have no entry of their own."""
-    own = {_name(graph.entries[i]) for i in graph.tables}
-    return [
-        e
-        for i, e in graph.entries.items()
-        if i in graph.tables or (e.kind == "TABLE DATA" and _name(e) not in own)
-    ]
+    """Tables; and rows, since those of an extension's table have no other entry."""
+    return [e for i, e in graph.entries.items() if i in graph.tables or e.kind == "TABLE DATA"]
 
 
 def _matched_schemas(names: Sequence[str], patterns: Sequence[str]) -> set[str]:

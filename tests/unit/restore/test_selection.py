@@ -265,6 +265,27 @@ def test_rows_that_may_go_into_any_partition_need_them_all() -> None:
     assert not {39, 41, 63} & select(archive, tables=["events_2"]).dump_ids
 
 
+TREE = [[1], [2, 1], [3, 1], [4, 2]]
+"""Tables by number, each with its parent."""
+
+
+def test_a_parent_that_is_only_there_stays_so_with_its_own_sequence() -> None:
+    identity = entry(100, "SEQUENCE", "app.events_id_seq", 38, definition="ALTER TABLE …")
+    chosen = select(toc(*SHOP.entries, identity), tables=["events_1"])
+    assert 100 in chosen.dump_ids
+    assert 40 not in chosen.dump_ids
+
+
+def test_rows_may_go_into_any_partition_of_the_root() -> None:
+    archive = toc(
+        *(entry(i, "TABLE", f"s.t{i}", *needs) for i, *needs in TREE),
+        *(entry(10 + i, "TABLE ATTACH", f"s.t{i}", i, *needs) for i, *needs in TREE if needs),
+        entry(20, "TABLE DATA", "s.t4", 4, definition="-- load via partition root s.t1"),
+    )
+    assert select(archive, tables=["t4"]).dump_ids == {1, 2, 3, 4, 12, 13, 14, 20}
+    assert select(archive, tables=["t3"]).dump_ids == {1, 3, 13}
+
+
 def test_partitions_as_pg_dump_wrote_them_before_14() -> None:
     child = "CREATE TABLE s.{0} (…);\nALTER TABLE ONLY s.p ATTACH PARTITION s.{0} FOR VALUES …;\n"
     archive = toc(
@@ -299,6 +320,7 @@ def test_exclusions_bring_the_extensions_that_they_may_need(key: str) -> None:
         entry(3, "TABLE", "s.rooms"),
         entry(4, "CONSTRAINT", "s.bookings once", 2, definition=f"… ADD CONSTRAINT once {key};"),
         entry(5, "CONSTRAINT", "s.rooms rooms_pkey", 3, definition="… PRIMARY KEY (id);"),
+        entry(6, "OPERATOR CLASS", "s.of_rooms", 3),
     )
     assert select(archive, tables=["bookings"]).dump_ids == {1, 2, 4}
     assert select(archive, tables=["rooms"]).dump_ids == {3, 5}
@@ -310,10 +332,11 @@ def test_operator_classes_come_with_their_type() -> None:
         entry(2, "FUNCTION", "s.compare(s.t, s.t)", 1),
         entry(3, "OPERATOR FAMILY", "s.t_ops"),
         entry(4, "OPERATOR CLASS", "s.t_ops", 1, 2, 3),
-        entry(5, "OPERATOR CLASS", "s.int_ops"),
-        entry(6, "TABLE", "s.has_t", 1),
+        entry(5, "OPERATOR CLASS", "s.int_ops", 7),
+        entry(6, "TABLE", "s.has_t", 1, 7),
+        entry(7, "SCHEMA", "s"),
     )
-    assert select(archive, tables=["has_t"]).dump_ids == {1, 2, 3, 4, 6}
+    assert select(archive, tables=["has_t"]).dump_ids == {1, 2, 3, 4, 6, 7}
 
 
 # --- schemas ------------------------------------------------------------------------------------
