@@ -33,6 +33,7 @@ COMMANDS = {
     "demo": ("guardian.cli.demo:demo", "Show everything on a PostgreSQL of its own."),
     "doctor": ("guardian.cli.doctor:doctor", "Check all that backups depend on, with the mend."),
     "init": ("guardian.cli.init:init", "Write a configuration and a passphrase file."),
+    "verify": ("guardian.cli.verify:verify", "Restore backups into a scratch server and compare."),
     "status": ("guardian.cli.status:status", "Each database's last backup on one screen."),
 }
 

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from guardian.backup.prune_result import PruneResult
     from guardian.backup.rebuild_result import RebuildResult
     from guardian.config import Config, S3StoreConfig, ServerConfig, StoreConfig
-    from guardian.model import BackupRecord
-    from guardian.ports import Clock, Progress, Store
+    from guardian.config.backing import VerifyConfig
+    from guardian.model import BackupId, BackupRecord
+    from guardian.ports import Clock, Progress, ScratchServers, Store
+    from guardian.verify.drill import DrillResult
 
 
 class App:
@@ -265,6 +267,66 @@ class App:
 
         holder = current_holder(self._command)
         return rebuild(self.catalog, list(self.stores.values()), self.clock, holder, progress)
+
+    def drill(
+        self, ref: DatabaseRef, backup: BackupId, store: str, progress: Progress
+    ) -> DrillResult:
+        """Restore one backup from one store into a scratch database, and compare it.
+
+        Raises:
+            AlreadyRunningError, InterruptedRunError, NotFoundError, CatalogError: as Drill.run.
+        """
+        from guardian.adapters.stores.spooling import SpoolingStore
+        from guardian.adapters.zstd import ZstdCompressor
+        from guardian.verify.drill import Check, Drill, DrillPlan
+
+        section = self._verify_section(ref.server)
+        plan = DrillPlan(
+            checks=tuple(Check(one.name, one.sql) for one in section.checks),
+            jobs=section.jobs,
+            timeout=section.timeout,
+            amcheck=section.amcheck,
+        )
+        with ExitStack() as stack:
+            lies_in: Store = self.store(store)
+            if self.config.stores[store].kind != "local" and plan.jobs > 1:
+                lies_in = stack.enter_context(SpoolingStore(lies_in, section.scratch_dir))
+            drill = Drill(
+                store=lies_in,
+                scratch=self.scratch(ref.server),
+                encryptor=self.encryptor,
+                compressor=ZstdCompressor(),
+                catalog=self.catalog,
+                clock=self.clock,
+                progress=progress,
+                holder=current_holder(self._command),
+                plan=plan,
+                version=__version__,
+            )
+            return drill.run(ref, backup)
+
+    def scratch(self, server: str) -> ScratchServers:
+        """Where one server's drills restore to."""
+        from guardian.adapters.postgres.connection import Connector
+        from guardian.daemon.scratch import EmbeddedScratch, GivenScratch
+
+        section = self._verify_section(server)
+        place = section.scratch.get_secret_value()
+        if place == "embedded":
+            return EmbeddedScratch(section.scratch_dir)
+        source = self.connector(server) if server in self.config.servers else None
+        return GivenScratch(
+            Connector(f"{server}.verify.scratch", place),
+            source,
+            allow_source_server=section.allow_source_server,
+        )
+
+    def _verify_section(self, server: str) -> VerifyConfig:
+        """A server's section; of a server that is configured no more, the defaults."""
+        from guardian.config.backing import VerifyConfig
+
+        known = self.config.servers.get(server)
+        return VerifyConfig() if known is None else known.verify
 
     def prunable(self, targets: Sequence[tuple[str, str | None]]) -> list[DatabaseRef]:
         """The databases of these targets that have backups."""

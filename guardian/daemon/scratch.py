@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ class GivenScratch:
     """
 
     def __init__(
-        self, connector: Connector, source: Connector, *, allow_source_server: bool = False
+        self, connector: Connector, source: Connector | None, *, allow_source_server: bool = False
     ) -> None:
         self._connector = connector
         self._source = source
@@ -188,7 +189,8 @@ class GivenScratch:
         if self._allow_source:
             return
         here, there = system_identifier(connection), manifest.facts.system_identifier
-        if (here is not None and here == there) or self._connector.where == self._source.where:
+        same_address = self._source is not None and self._connector.where == self._source.where
+        if (here is not None and here == there) or same_address:
             raise UnsuitableTargetError(
                 f"verify.scratch ({self._connector.where}) is the server that the backup is of",
                 mend="name another server, or set verify.allow_source_server: true",
@@ -251,9 +253,8 @@ def fitting_client(
     An older pg_restore cannot read a newer dump, and one of 17 or later sends ``SET
     transaction_timeout``, which older servers refuse.
     """
-    dumped_by = int(
-        dump_version.split(".", maxsplit=1)[0].rstrip("abcdefghijklmnopqrstuvwxyz") or 0
-    )
+    match = re.match(r"\d+", dump_version)
+    dumped_by = int(match[0]) if match else 0
     fitting = [
         one
         for one in installations

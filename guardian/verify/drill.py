@@ -170,7 +170,7 @@ class Drill:
         )
         text = _told(ref, record)
         self._event(ref, backup, record.result.value, text)
-        self._progress.end(text)
+        self._progress.end(f"{ref}: drill ended after {format_duration(round(record.seconds, 1))}")
         return DrillResult(ref, record, (*look.notes, *notes))
 
     # --- the steps ----------------------------------------------------------------------------
@@ -348,7 +348,7 @@ def _told(ref: DatabaseRef, record: ProofRecord) -> str:
     if record.result is ProofResult.PROVEN:
         return (
             f"{head}, {record.tables:,} tables and {record.rows:,} rows as they were, "
-            f"in {format_duration(record.seconds)}"
+            f"in {format_duration(round(record.seconds, 1))}"
         )
     return f"{head}: {record.reason}"
 

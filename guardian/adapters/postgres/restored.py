@@ -178,7 +178,8 @@ def _answer(cursor: psycopg.Cursor[tuple[object, ...]]) -> tuple[bool, str]:
     if len(rows[0]) != 1:
         return False, f"{len(rows[0])} columns"
     value = rows[0][0]
-    return value is True, "null" if value is None else str(value)[:_ANSWER_LENGTH]
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    return value is True, "null" if value is None else shown[:_ANSWER_LENGTH]
 
 
 def _damaged_indexes(connection: psycopg.Connection) -> Iterator[Difference]:

@@ -119,6 +119,10 @@ class SpoolingStore:
         """As the inner store."""
         return self._inner.sweep(prefix, older_than)
 
+    def lock_until(self, now: datetime) -> datetime | None:
+        """As the inner store."""
+        return self._inner.lock_until(now)
+
     def free_bytes(self) -> int | None:
         """As the inner store."""
         return self._inner.free_bytes()
