@@ -115,6 +115,16 @@ class Connector:
             text = text.replace(secret, "********")
         return text
 
+    def parameters(self, database: str | None = None, purpose: str = "") -> dict[str, str]:
+        """What libpq gets for a connection of ours, secrets and all: never show it."""
+        return {
+            "connect_timeout": str(_CONNECT_TIMEOUT_SECONDS),
+            "keepalives_idle": "30",
+            **self._parameters,
+            "dbname": database or self.default_database,
+            "application_name": f"{APPLICATION_NAME} {purpose}".strip(),
+        }
+
     def connect(self, database: str | None = None, purpose: str = "") -> psycopg.Connection:
         """Open an autocommit connection.
 
@@ -122,13 +132,7 @@ class Connector:
             ConnectionFailedError: unreachable, refused, wrong password, no such database.
             PermissionDeniedError: the role may not connect to this database.
         """
-        parameters = {
-            "connect_timeout": str(_CONNECT_TIMEOUT_SECONDS),
-            "keepalives_idle": "30",
-            **self._parameters,
-            "dbname": database or self.default_database,
-            "application_name": f"{APPLICATION_NAME} {purpose}".strip(),
-        }
+        parameters = self.parameters(database, purpose)
         try:
             return psycopg.connect(
                 conninfo.make_conninfo("", **parameters), autocommit=True, prepare_threshold=None
