@@ -10,6 +10,7 @@ it depends on; then come the rows. In a file of its own, the head is enough for 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,7 +33,7 @@ _DATE_INTEGERS = 7
 _OFFSET_FLAGS = (1, 2, 3)  # not set (a stream), set (a file), no data
 _LARGEST_INTEGER = (1 << 31) - 1
 _DEPENDENCY_DIGITS = 10
-_INTEGERS_AN_ENTRY = 15  # at least: each string's length, and the terminator of the dependencies
+_SMALLEST_ENTRY = 75  # bytes: 15 integers, of which 12 are the lengths of strings
 
 
 class UnknownArchiveError(GuardianError):
@@ -161,10 +162,9 @@ class TocReader:
                 return
 
     def _read_magic(self) -> None:
-        for size in range(1, len(_MAGIC) + 1):  # garbage shorter than the magic is garbage, too
-            if self._bytes.peek(size) != _MAGIC[:size]:
+        for byte in _MAGIC:  # one by one: garbage shorter than the magic is garbage, too
+            if self._bytes.take(1)[0] != byte:
                 raise UnrestorableError("the dump is not a custom-format archive")
-        self._bytes.take(len(_MAGIC))
         major, minor, revision = self._bytes.take(3)
         self._version = (major, minor, revision)
         if not _OLDEST <= (major, minor) <= _NEWEST:
@@ -182,7 +182,7 @@ class TocReader:
             raise _damaged(f"integers of {integer_bytes} and offsets of {self._offset_bytes} bytes")
         if archive_format != _CUSTOM_FORMAT:
             raise _damaged(f"its format has the number {archive_format}")
-        source.integer_bytes = integer_bytes
+        source.set_width(integer_bytes)
         if self._version >= _COMPRESSION_BYTE:
             source.take(1)
         else:
@@ -196,10 +196,11 @@ class TocReader:
         self._count = self._bytes.integer()
         if self._count < 0:
             raise _damaged(f"{self._count} entries")
-        self._bytes.check_room(self._count * _INTEGERS_AN_ENTRY * self._bytes.integer_bytes)
+        self._bytes.check_room(self._count * _SMALLEST_ENTRY)
         self._begin_entry()
 
     def _begin_entry(self) -> None:
+        self._bytes.check_room(0)
         self._step = self._read_fields
         if len(self._entries) == self._count:
             self._finish()
@@ -308,8 +309,12 @@ class _Bytes:
     def __init__(self, limit: int) -> None:
         self.kept = bytearray()
         self.position = 0
-        self.integer_bytes = 4
+        self._integer = struct.Struct("<BI")
         self._limit = limit
+
+    def set_width(self, integer_bytes: int) -> None:
+        """Integers have so many bytes, 4 or 8."""
+        self._integer = struct.Struct("<BI" if integer_bytes == 4 else "<BQ")
 
     def check_room(self, size: int) -> None:
         """Raise UnknownArchiveError when so many more bytes are more than we keep."""
@@ -319,33 +324,33 @@ class _Bytes:
                 f"{format_size(self._limit)} that guardian reads"
             )
 
-    def peek(self, size: int) -> bytes:
-        end = self.position + size
-        if end > self._limit:
-            self.check_room(size)
-        if end > len(self.kept):
-            raise _MoreNeeded(end)
-        return bytes(memoryview(self.kept)[self.position : end])
-
     def take(self, size: int) -> bytes:
-        piece = self.peek(size)
-        self.position += size
+        end = self.position + size
+        if end > len(self.kept):
+            self.check_room(size)
+            raise _MoreNeeded(end)
+        piece = bytes(self.kept[self.position : end])
+        self.position = end
         return piece
 
     def integer(self) -> int:
         """A sign, then the magnitude, least significant byte first."""
-        piece = self.take(1 + self.integer_bytes)
-        magnitude = int.from_bytes(memoryview(piece)[1:], "little")
-        if piece[0] > 1 or magnitude > _LARGEST_INTEGER:
+        end = self.position + self._integer.size
+        if end > len(self.kept):
+            self.check_room(self._integer.size)
+            raise _MoreNeeded(end)
+        sign, magnitude = self._integer.unpack_from(self.kept, self.position)
+        if sign > 1 or magnitude > _LARGEST_INTEGER:
             raise _damaged(f"an integer at byte {self.position} is out of range")
-        return -magnitude if piece[0] else magnitude
+        self.position = end
+        return -magnitude if sign else int(magnitude)
 
     def string(self) -> bytes | None:
         """A length, then so many bytes; None for length -1."""
         length = self.integer()
-        if length == -1:
-            return None
         if length < 0:
+            if length == -1:
+                return None
             raise _damaged(f"a string at byte {self.position} has the length {length}")
         piece = self.take(length)
         if b"\0" in piece:  # pg_restore would see less of it than we do
