@@ -31,10 +31,11 @@ check:  ## Lint, formatting, types, the floors of the house, and the length of f
 	@find guardian -name '*.py' -exec awk 'FNR == 451 { print FILENAME ": more than 450 lines, \
 	split it"; bad = 1 } END { exit bad }' {} +
 
-bench:  ## Backups side by side with the raw dump and the runbook's commands (5 minutes, 5 GB)
+bench:  ## Backups and drills side by side with the runbook's commands (10 minutes, 8 GB)
 	@$(PREPARE) packages test
 	@$(PREPARE) venv dev
 	$(PYTHON_BIN) bench/backup.py $(ARGS)
+	$(PYTHON_BIN) bench/restore.py $(ARGS)
 
 format:  ## Put the code into its form
 	@$(PREPARE) venv dev

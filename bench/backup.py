@@ -16,28 +16,14 @@ import os
 import secrets
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import psycopg
+from sample import Way, measure, sample_server
 
-from guardian.adapters.postgres.tools import choose_server
-from guardian.adapters.scratch.cluster import PLAIN_SETTINGS
-from guardian.adapters.scratch.embedded import EmbeddedServer
 from guardian.units import format_size
-
-WIDE = """
-CREATE TABLE wide AS
-SELECT g AS id, repeat(md5(g::text), 8) AS body,
-       jsonb_build_object('a', g, 'b', md5((g * 7)::text), 'c', array[g, g + 1, g + 2]) AS document,
-       timestamptz '2026-01-01' + g * interval '1 second' AS at
-  FROM generate_series(1, {rows}) g
-"""
 
 RUNBOOK = """
 cd {root}
@@ -58,36 +44,6 @@ servers:
     backup: {{proof: {proof}}}
     retention: {{keep_last: 1, keep_daily: 0, keep_weekly: 0, keep_monthly: 0, keep_within: 0s}}
 """
-
-
-@dataclass
-class Way:
-    """One way to back up, and what it took each time."""
-
-    name: str
-    command: Sequence[str]
-    seconds: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    peak: list[int] = field(default_factory=list)
-
-    @property
-    def median(self) -> float:
-        """Of the seconds."""
-        return statistics.median(self.seconds)
-
-
-def measure(way: Way, environ: dict[str, str]) -> None:
-    """Run once; the usage is that of the command and all the children it waited for."""
-    began = time.monotonic()
-    process = subprocess.Popen(
-        way.command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    way.seconds.append(time.monotonic() - began)
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise SystemExit(f"{way.name} failed: {' '.join(way.command)}")
-    way.cpu.append(usage.ru_utime + usage.ru_stime)
-    way.peak.append(usage.ru_maxrss * 1024)
 
 
 def ways(root: Path, dsn: str, bindir: Path) -> list[Way]:
@@ -134,33 +90,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    installation = choose_server(15)
     root = Path(tempfile.mkdtemp(prefix="guardian-bench-"))
     try:
-        with EmbeddedServer(installation.bindir, settings=PLAIN_SETTINGS) as server:
-            with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-                connection.execute("CREATE DATABASE bench")
-            dsn = server.dsn("bench")
-            pgbench = shutil.which("pgbench", path=f"{installation.bindir}:{os.environ['PATH']}")
-            subprocess.run(
-                [str(pgbench), "-i", "-q", "-s", str(options.scale), dsn],
-                check=True,
-                capture_output=True,
-            )
-            with psycopg.connect(dsn, autocommit=True) as connection:
-                connection.execute(WIDE.format(rows=options.scale * 25000))
-                connection.execute("VACUUM ANALYZE")
-                connection.execute("CHECKPOINT")
-                row = connection.execute("SELECT pg_database_size('bench')").fetchone()
-            assert row is not None
-            print(
-                f"PostgreSQL {installation.version}, {format_size(row[0])}, {os.cpu_count()} cores"
-            )
-            found = ways(root, dsn, installation.bindir)
+        with sample_server(options.scale) as sample:
+            print(sample)
+            found = ways(root, sample.dsn, sample.bindir)
             for way in found:  # once unmeasured: caches as warm for the first as for the last
                 measure(way, dict(os.environ))
-                for figures in (way.seconds, way.cpu):
-                    figures.clear()
+                way.forget()
             for _ in range(options.pairs):
                 for way in found:
                     measure(way, dict(os.environ))

@@ -19,7 +19,7 @@ from guardian.cli.console import console, escape
     help="Size of the sample database (1 = some hundred thousand rows).",
 )
 def demo(once: bool, scale: float) -> None:
-    """Seed a sample database, back it up, prune, restore it with stock tools, compare."""
+    """Seed a sample database, back it up, drill, prune, restore it with stock tools, compare."""
     from guardian.demo import tour
 
     out = console(stderr=True)
@@ -35,6 +35,8 @@ def demo(once: bool, scale: float) -> None:
         say("Encrypted backups, streamed to a folder and an S3 bucket at once")
         for _ in range(3):
             guardian("backup", "now")
+        say("Proof: the latest is restored into a scratch server and compared, row by row")
+        guardian("verify")
         guardian("backup", "list")
         say("Retention keeps two here: the first is gone; the others, each with its rule")
         guardian("backup", "prune", "--dry-run")
