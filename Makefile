@@ -34,8 +34,8 @@ check:  ## Lint, formatting, types, the floors of the house, and the length of f
 bench:  ## Backups and drills side by side with the runbook's commands (10 minutes, 8 GB)
 	@$(PREPARE) packages test
 	@$(PREPARE) venv dev
-	$(PYTHON_BIN) bench/backup.py $(ARGS)
-	$(PYTHON_BIN) bench/restore.py $(ARGS)
+	$(PYTHON_BIN) -m bench.backup $(ARGS)
+	$(PYTHON_BIN) -m bench.restore $(ARGS)
 
 format:  ## Put the code into its form
 	@$(PREPARE) venv dev

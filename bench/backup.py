@@ -1,6 +1,6 @@
 """Backups side by side, in one run: guardian, the raw dump, and the runbook's own commands.
 
-    python bench/backup.py [--scale 60] [--pairs 3] [--json FILE]
+    python -m bench.backup [--scale 60] [--pairs 3] [--json FILE]
 
 On an embedded PostgreSQL of its own: pgbench at the given scale (60 is 0.9 GB) and a wide table of
 text and JSON (25,000 rows for each step of the scale, 0.6 GB at 60). Each pair runs every way once,
@@ -21,8 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from sample import Way, measure, sample_server
-
+from bench.sample import Way, measure, sample_server
 from guardian.units import format_size
 
 RUNBOOK = """

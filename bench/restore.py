@@ -1,6 +1,6 @@
 """Drills beside the runbook's own test of a restore, in one run.
 
-    python bench/restore.py [--scale 60] [--pairs 3] [--jobs 2] [--json FILE]
+    python -m bench.restore [--scale 60] [--pairs 3] [--jobs 2] [--json FILE]
 
 The runbook's way is ``gpg -d backup.sql.gpg | psql`` into a server as initdb leaves it, which runs
 already and has an empty database. guardian's is ``guardian verify``, the whole command: it makes a
@@ -23,8 +23,8 @@ import threading
 from pathlib import Path
 
 import psycopg
-from sample import Sample, Way, measure, sample_server
 
+from bench.sample import Sample, Way, measure, sample_server
 from guardian.adapters.scratch.embedded import EmbeddedServer
 from guardian.units import format_size
 
