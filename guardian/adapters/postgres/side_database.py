@@ -42,17 +42,16 @@ def side_database_name(connection: psycopg.Connection, prefix: str) -> Iterator[
             connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", _lock_key(name))
 
 
-def sweep_side_databases(connection: psycopg.Connection, prefix: str) -> tuple[str, ...]:
-    """Drop the databases that dead runs left behind; return their names.
+def stray_side_databases(connection: psycopg.Connection, prefix: str) -> Iterator[str]:
+    """The databases that dead runs left behind, each locked until the next is asked for.
 
-    What cannot be dropped (sessions, no permission) is logged, and left for the next time.
+    A run may hold its lock in another maintenance database than ours, so all of them count.
     """
     pattern = re.compile(re.escape(prefix) + f"[0-9a-f]{{{_TOKEN_BYTES * 2}}}")
     rows = connection.execute(
         "SELECT datname::text FROM pg_catalog.pg_database WHERE starts_with(datname::text, %s)",
         (prefix,),
     ).fetchall()
-    swept = []
     for (name,) in rows:
         if pattern.fullmatch(name) is None:
             continue
@@ -62,14 +61,37 @@ def sweep_side_databases(connection: psycopg.Connection, prefix: str) -> tuple[s
         if taken is None or not taken[0]:
             continue
         try:
+            if not _locked_elsewhere(connection, name):
+                yield name
+        finally:
+            connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", _lock_key(name))
+
+
+def sweep_side_databases(connection: psycopg.Connection, prefix: str) -> tuple[str, ...]:
+    """Drop the databases that dead runs left behind; return their names.
+
+    What cannot be dropped (sessions, no permission) is logged, and left for the next time.
+    """
+    swept = []
+    for name in stray_side_databases(connection, prefix):
+        try:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
             _log.info("dropped %s, left behind by a run that died", name)
             swept.append(name)
         except psycopg.Error as error:
             _log.warning("%s cannot be dropped: %s", name, error)
-        finally:
-            connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", _lock_key(name))
     return tuple(swept)
+
+
+def _locked_elsewhere(connection: psycopg.Connection, name: str) -> bool:
+    space, key = _lock_key(name)
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' "
+        "AND classid = %s::int8::oid AND objid = %s::int8::oid AND objsubid = 2 "
+        "AND pid <> pg_catalog.pg_backend_pid())",
+        (space, key % (1 << 32)),
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def create_database(
