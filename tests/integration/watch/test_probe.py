@@ -58,6 +58,7 @@ def test_it_leaves_nothing_open(pg15: PostgresServer) -> None:
     for _ in range(5):
         probe.probe()
         wrong.probe()
+        prober(pg15.dsn(tcp=True, password="wrong")).probe()  # which asks with a trace
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
     assert not [each.name for each in threading.enumerate() if each.name.startswith("probe")]
 
@@ -122,35 +123,38 @@ def fill(pg: PostgresServer, held: ExitStack) -> None:
     raise AssertionError("it takes ever more")
 
 
-def test_a_server_that_speaks_another_language(pg15: PostgresServer) -> None:
+def test_a_server_that_speaks_another_language() -> None:
     """Its words are those of no list: the SQLSTATE must do, also from memory."""
-    with foreign_server("28P01") as port:
+    with foreign_server("28P01") as (port, visits):
         probe = prober(f"host=127.0.0.1 port={port} user=me password=x sslmode=disable")
         for _ in range(3):
             result = probe.probe()
             assert (result.cause, result.sqlstate) == (ProbeCause.AUTHENTICATION, "28P01")
             assert "Passwort-Authentifizierung" in result.text
+        assert len(visits) == 4, "only the first is asked a second time, with a trace"
     for sqlstate, cause in (
         ("53300", ProbeCause.TOO_MANY_CONNECTIONS),
         ("57P03", ProbeCause.STARTING_UP),
         ("3D000", ProbeCause.NO_DATABASE),
         ("XX000", ProbeCause.UNKNOWN),
     ):
-        with foreign_server(sqlstate) as port:
+        with foreign_server(sqlstate) as (port, _):
             assert probed(f"host=127.0.0.1 port={port} sslmode=disable").cause is cause
 
 
 @contextmanager
-def foreign_server(sqlstate: str) -> Iterator[int]:
+def foreign_server(sqlstate: str) -> Iterator[tuple[int, list[object]]]:
     """Says no in German to whoever comes. No locale but C is sure to be on a test host."""
     fields = f"SFATAL\0VFATAL\0C{sqlstate}\0MPasswort-Authentifizierung \u00fcbel\0\0".encode()
     answer = b"E" + (len(fields) + 4).to_bytes(4) + fields
+    visits: list[object] = []
     with listener() as (server, port):
 
         def serve() -> None:
             with contextlib.suppress(OSError):
                 while True:
-                    client, _ = server.accept()
+                    client, visitor = server.accept()
+                    visits.append(visitor)
                     with client:
                         client.recv(65536)
                         client.sendall(answer)
@@ -158,7 +162,7 @@ def foreign_server(sqlstate: str) -> Iterator[int]:
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield port
+        yield port, visits
         server.shutdown(socket.SHUT_RDWR)
         thread.join(10)
 
