@@ -1,22 +1,18 @@
 """Reads a server's vital signs: a few cheap queries, none of which can spoil the others.
 
-Each runs in a transaction of its own with a statement_timeout and a lock_timeout, so that nothing
-of ours piles up behind DDL. What a role may not see, or a server does not offer, becomes an
-:class:`Unknown` with the GRANT. Works from PostgreSQL 13 on, with any role, also where a managed
-service lets nobody be superuser.
+What a role may not see, or a server does not offer, becomes an :class:`Unknown` with the GRANT. See
+:mod:`guardian.adapters.postgres.questions` for how they are asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import psycopg
-from psycopg.rows import dict_row
 
 from guardian.adapters.postgres.queries import query
+from guardian.adapters.postgres.questions import NOT_OFFERED, Questions, Row, Timeouts
 from guardian.adapters.postgres.vitals_rows import (
     archiver,
     checksums,
@@ -32,26 +28,12 @@ from guardian.adapters.postgres.vitals_rows import lock_wait as lock_wait_of
 from guardian.adapters.postgres.vitals_rows import prepared as prepared_of
 from guardian.watch.readings import DATABASE_VITALS, SERVER_VITALS, Reading, Unknown
 
-Row: TypeAlias = dict[str, Any]
+__all__ = ["Timeouts", "read_database_vitals", "read_server_vitals", "read_vitals"]
+
 Readings: TypeAlias = Sequence[Reading | Unknown]
 
 _SEQUENCES_AT_ONCE = 500
 _SEQUENCE_BATCHES = 20
-_NOT_OFFERED = (
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedObject,
-    psycopg.errors.FeatureNotSupported,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """What a single query may take, and wait for a lock."""
-
-    statement: timedelta = timedelta(seconds=5)
-    lock: timedelta = timedelta(milliseconds=500)
 
 
 def read_vitals(
@@ -82,78 +64,23 @@ def read_database_vitals(
     return [reading for names, ask in _DATABASE for reading in look.ask(names, ask)]
 
 
-class _Look:
-    """One round of questions over one connection."""
-
-    def __init__(self, connection: psycopg.Connection, timeouts: Timeouts | None) -> None:
-        if not connection.autocommit:
-            raise ValueError("vitals need a connection in autocommit")
-        self._connection = connection
-        self._timeouts = timeouts or Timeouts()
-        self._role: str | None = None
-
-    @property
-    def database(self) -> str:
-        return self._connection.info.dbname
-
-    @property
-    def role(self) -> str:
-        """Our role as GRANT writes it."""
-        if self._role is None:
-            try:
-                row = self._connection.execute("SELECT quote_ident(current_user)").fetchone()
-            except psycopg.Error:
-                row = None  # the question that asked tells what is wrong
-            self._role = row[0] if row else "this role"
-        return self._role
-
-    def rows(self, name: str, **parameters: object) -> list[Row]:
-        """What the question ``name``.sql gives."""
-        with (
-            self._connection.transaction(),
-            self._connection.cursor(row_factory=dict_row) as cursor,
-        ):
-            cursor.execute(
-                "SELECT set_config('statement_timeout', %s, true),"
-                " set_config('lock_timeout', %s, true)",
-                [_milliseconds(self._timeouts.statement), _milliseconds(self._timeouts.lock)],
-            )
-            return cursor.execute(query(name), parameters or None).fetchall()
+class _Look(Questions):
+    """One round of questions about vitals."""
 
     def ask(self, names: Sequence[str], ask: _Question) -> Readings:
         """The readings, or why there are none."""
         try:
             return ask(self)
         except psycopg.Error as error:
-            if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
-                raise  # no server said so: it is our own mistake
-            why, mend = self._explain(error)
+            why, mend = self.explain(error)
             return [Unknown(name, why, mend) for name in names]
-
-    def _explain(self, error: psycopg.Error) -> tuple[str, str | None]:
-        said = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
-        if self._connection.closed:
-            return "the connection was lost", None
-        if isinstance(error, psycopg.errors.InsufficientPrivilege):
-            return f"{self.role} may not read it: {said}", f"GRANT pg_monitor TO {self.role};"
-        if isinstance(error, psycopg.errors.LockNotAvailable):
-            return f"a lock was in the way for longer than {self._timeouts.lock}", None
-        if isinstance(error, psycopg.errors.QueryCanceled):
-            return f"the query was stopped: {said}", None
-        if isinstance(error, _NOT_OFFERED):
-            return f"this server does not offer it: {said}", None
-        return said, None
 
 
 _Question: TypeAlias = Callable[[_Look], Readings]
 
 
-def _milliseconds(duration: timedelta) -> str:
-    return str(max(1, round(duration.total_seconds() * 1000)))
-
-
 def _sessions(look: _Look) -> Readings:
-    (row,) = look.rows("vitals_sessions")
+    (row,) = look.rows(query("vitals_sessions"))
     found = list(sessions(row, look.role))
     if row["waiting"] or row["hidden"]:
         found += look.ask(["lock_wait"], _lock_wait)
@@ -163,34 +90,34 @@ def _sessions(look: _Look) -> Readings:
 
 
 def _lock_wait(look: _Look) -> Readings:
-    return [lock_wait_of(next(iter(look.rows("vitals_lock_waits")), None))]
+    return [lock_wait_of(next(iter(look.rows(query("vitals_lock_waits"))), None))]
 
 
 def _wraparound(look: _Look) -> Readings:
-    rows = look.rows("vitals_databases")
+    rows = look.rows(query("vitals_databases"))
     return [*wraparound(rows), checksums(rows)]
 
 
 def _prepared(look: _Look) -> Readings:
-    return [prepared_of(next(iter(look.rows("vitals_prepared")), None))]
+    return [prepared_of(next(iter(look.rows(query("vitals_prepared"))), None))]
 
 
 def _slots(look: _Look) -> Readings:
-    return slots(look.rows("vitals_slots"))
+    return slots(look.rows(query("vitals_slots")))
 
 
 def _replicas(look: _Look) -> Readings:
-    own = [standby(row) for row in look.rows("vitals_standby")]
-    return [*own, *replicas(look.rows("vitals_replicas"), look.role, is_standby=bool(own))]
+    own = [standby(row) for row in look.rows(query("vitals_standby"))]
+    return [*own, *replicas(look.rows(query("vitals_replicas")), look.role, is_standby=bool(own))]
 
 
 def _archiver(look: _Look) -> Readings:
-    (row,) = look.rows("vitals_archiver")
+    (row,) = look.rows(query("vitals_archiver"))
     if row["mode"] == "off" or (row["mode"] == "on" and row["in_recovery"]):
         return [archiver(row, None, look.role)]
     try:
-        (backlog,) = look.rows("vitals_archive_backlog")
-    except (psycopg.errors.InsufficientPrivilege, *_NOT_OFFERED):
+        (backlog,) = look.rows(query("vitals_archive_backlog"))
+    except (psycopg.errors.InsufficientPrivilege, *NOT_OFFERED):
         backlog = None
     return [archiver(row, backlog, look.role)]
 
@@ -199,7 +126,7 @@ def _sequences(look: _Look) -> Readings:
     rows: list[Row] = []
     after = 0
     for _ in range(_SEQUENCE_BATCHES):
-        batch = look.rows("vitals_sequences", after=after, batch=_SEQUENCES_AT_ONCE)
+        batch = look.rows(query("vitals_sequences"), {"after": after, "batch": _SEQUENCES_AT_ONCE})
         rows += batch
         if len(batch) < _SEQUENCES_AT_ONCE:
             return sequences(rows, look.database, look.role)
@@ -209,7 +136,7 @@ def _sequences(look: _Look) -> Readings:
 
 
 def _indexes(look: _Look) -> Readings:
-    return [invalid_indexes(look.rows("vitals_indexes"), look.database, look.role)]
+    return [invalid_indexes(look.rows(query("vitals_indexes")), look.database, look.role)]
 
 
 _SERVER: Sequence[tuple[Sequence[str], _Question]] = (
