@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,8 @@ _BLOCK = 1 << 20
 _WAIT_SECONDS = 0.1
 _STREAM_WORTH_BYTES = 64 << 20
 """Below so many bytes a second stream costs more than it saves."""
+_LARGE_OBJECTS = frozenset({"BLOB METADATA"})
+_GRANTS = frozenset({"ACL", "ACL LANGUAGE", "DEFAULT ACL"})
 _MANY_LOCKS = 1000
 """A transaction that makes more objects may overflow the lock table of a server as installed."""
 
@@ -102,6 +104,7 @@ class Loader:
         self._early: queue.SimpleQueue[TocEntry] = queue.SimpleQueue()
         self._built: set[int] = set()
         self._encoding = "SET client_encoding = 'UTF8'"
+        self._order: Mapping[int, int] = {}
 
     def cancel(self) -> None:
         """Stop everything, from another thread."""
@@ -149,32 +152,39 @@ class Loader:
     def _run_streamed(self) -> None:
         """All in one run, as RESTORE.txt does."""
         with self._archive.open() as stream:
-            self._restore([*self._single(1)], feed=self._counted(stream))
+            self._restore(self._single(1), feed=self._counted(stream))
 
     def _run_in_pieces(self, head: IntoFile, toc: Toc) -> None:
-        entries = [entry for entry in toc.entries if self._is_chosen(entry)]
         self._encoding = next(one.definition for one in toc.entries if one.kind == "ENCODING")
-        before = [entry for entry in entries if entry.section in {Section.PRE_DATA, Section.NONE}]
-        self._restore(
-            ["--section=pre-data", *self._single(len(before))],
-            head=head,
-            chosen=self._options.chosen,
-        )
-        self._load_rows(head, entries)
+        self._order = {entry.dump_id: place for place, entry in enumerate(toc.entries)}
+        parts: dict[Section, list[TocEntry]] = {section: [] for section in Section}
+        for section, entry in with_sections(toc.entries):
+            if self._is_chosen(entry):
+                parts[section].append(entry)
+        before, data = parts[Section.PRE_DATA], parts[Section.DATA]
+        self._restore(self._single(len(before)), head=head, chosen=before)
+        definitions = [entry for entry in data if not _has_rows(entry)]
+        # From 17 on large objects are made here and no more before the rows.
+        made = [entry for entry in definitions if entry.kind in _LARGE_OBJECTS]
+        self._restore(self._single(len(made)), head=head, chosen=made)
+        self._load_rows(head, [entry for part in parts.values() for entry in part])
         # Positions of sequences, comments on large objects: definitions, without rows.
-        self._restore(["--section=data"], head=head, chosen=_among_the_rows(entries))
-        chosen = frozenset(entry.dump_id for entry in entries) - self._built
-        self._restore(
-            ["--section=post-data", f"--jobs={self._options.jobs}"], head=head, chosen=chosen
-        )
+        rest = [entry for entry in definitions if entry.kind not in _LARGE_OBJECTS]
+        self._restore([], head=head, chosen=rest)
+        after = [entry for entry in parts[Section.POST_DATA] if entry.dump_id not in self._built]
+        self._restore([f"--jobs={self._options.jobs}"], head=head, chosen=after)
 
     def _is_chosen(self, entry: TocEntry) -> bool:
         return self._options.chosen is None or entry.dump_id in self._options.chosen
 
-    def _single(self, objects: int) -> Iterable[str]:
+    def _in_order(self, chosen: Iterable[int]) -> list[int]:
+        """As the archive has them: pg_restore takes comments to the section of what is before."""
+        return sorted(chosen, key=lambda dump_id: self._order.get(dump_id, dump_id))
+
+    def _single(self, objects: int) -> list[str]:
         """One transaction saves time, but holds a lock for each object."""
-        if self._options.own_server or objects < _MANY_LOCKS:
-            yield "--single-transaction"
+        few = self._options.own_server or objects < _MANY_LOCKS
+        return ["--single-transaction"] if few else []
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -267,7 +277,7 @@ class Loader:
                 entry = self._early.get_nowait()
             except queue.Empty:
                 return
-            self._restore(["--section=post-data"], head=head, chosen=frozenset([entry.dump_id]))
+            self._restore([], head=head, chosen=[entry])
             self._built.add(entry.dump_id)
 
     # --- pg_restore ---------------------------------------------------------------------------
@@ -279,14 +289,18 @@ class Loader:
         feed: Readable | None = None,
         head: IntoFile | None = None,
         listed: IntoFile | None = None,
-        chosen: frozenset[int] | None = None,
+        chosen: Sequence[TocEntry] | None = None,
     ) -> None:
+        """Run pg_restore, from the ``head`` for the ``chosen`` entries, in their order.
+
+        No ``--section`` then: among listed entries pg_restore would take one without a section
+        (a comment) for one of the section of whatever is listed before it, and leave it out.
+        """
         with ExitStack() as stack:
             if chosen is not None:
                 if not chosen:
                     return
-                lines = "".join(f"{number};\n" for number in sorted(chosen))
-                listed = stack.enter_context(IntoFile("list", lines.encode()))
+                listed = stack.enter_context(IntoFile("list", _list_lines(chosen)))
             access = stack.enter_context(
                 self._connector.tool_access(self._database, self._options.purpose)
             )
@@ -398,18 +412,21 @@ def _is_large_object_data(entry: TocEntry) -> bool:
     return entry.kind in {"BLOBS", "BLOB DATA"} and entry.has_data
 
 
-def _among_the_rows(entries: Sequence[TocEntry]) -> frozenset[int]:
-    """Entries that pg_restore counts to the section of the rows, and that are none.
+def _has_rows(entry: TocEntry) -> bool:
+    return _is_table_data(entry) or _is_large_object_data(entry)
 
-    Those without a section belong to that of the last entry before them that has one.
+
+def with_sections(entries: Iterable[TocEntry]) -> Iterator[tuple[Section, TocEntry]]:
+    """Entries with the section that pg_restore counts them to.
+
+    Those without one belong to that of the last entry before them that has one; but grants come
+    when all is made, as they do in one run of pg_restore: what is made later must not fall under
+    default privileges.
     """
-    found = set()
     section = Section.PRE_DATA
     for entry in entries:
         section = section if entry.section is Section.NONE else entry.section
-        if section is Section.DATA and not (_is_table_data(entry) or _is_large_object_data(entry)):
-            found.add(entry.dump_id)
-    return frozenset(found)
+        yield Section.POST_DATA if entry.kind in _GRANTS else section, entry
 
 
 def _list_lines(entries: Sequence[TocEntry]) -> bytes:
