@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psycopg
 
+from guardian.adapters.postgres.breaking_off import break_off
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.feeding import Script, ScriptEndedError, feed_tables
 from guardian.adapters.postgres.pg_restore import IntoFile, RestoreTool, running_restore
@@ -32,6 +34,7 @@ from guardian.restore.sharing import early_indexes, share_tables
 
 _BLOCK = 1 << 20
 _WAIT_SECONDS = 0.1
+_ENDING_SECONDS = 60.0
 _STREAM_WORTH_BYTES = 64 << 20
 """Below so many bytes a second stream costs more than it saves."""
 _LARGE_OBJECTS = frozenset({"BLOB METADATA"})
@@ -74,8 +77,7 @@ class _Crew:
         for tool in tools:
             tool.cancel()
         for connection in connections:
-            if not connection.closed:
-                connection.cancel_safe(timeout=5)
+            break_off(connection)
 
 
 class Loader:
@@ -104,7 +106,6 @@ class Loader:
         self._early: queue.SimpleQueue[TocEntry] = queue.SimpleQueue()
         self._built: set[int] = set()
         self._encoding = "SET client_encoding = 'UTF8'"
-        self._order: Mapping[int, int] = {}
 
     def cancel(self) -> None:
         """Stop everything, from another thread."""
@@ -156,7 +157,6 @@ class Loader:
 
     def _run_in_pieces(self, head: IntoFile, toc: Toc) -> None:
         self._encoding = next(one.definition for one in toc.entries if one.kind == "ENCODING")
-        self._order = {entry.dump_id: place for place, entry in enumerate(toc.entries)}
         parts: dict[Section, list[TocEntry]] = {section: [] for section in Section}
         for section, entry in with_sections(toc.entries):
             if self._is_chosen(entry):
@@ -176,10 +176,6 @@ class Loader:
 
     def _is_chosen(self, entry: TocEntry) -> bool:
         return self._options.chosen is None or entry.dump_id in self._options.chosen
-
-    def _in_order(self, chosen: Iterable[int]) -> list[int]:
-        """As the archive has them: pg_restore takes comments to the section of what is before."""
-        return sorted(chosen, key=lambda dump_id: self._order.get(dump_id, dump_id))
 
     def _single(self, objects: int) -> list[str]:
         """One transaction saves time, but holds a lock for each object."""
@@ -212,7 +208,7 @@ class Loader:
                 if any(one.error is not None or not one.ended.is_set() for one in work):
                     self._crew.stop()
                 for one in work:
-                    one.ended.wait(60)
+                    one.ended.wait(_ENDING_SECONDS)
             _raise_first(work)
             stack.pop_all()  # all is well: nothing to stop
 
@@ -344,6 +340,7 @@ class _Work:
         head: IntoFile,
     ) -> None:
         self.error: BaseException | None = None
+        self.failed_at = 0.0
         self.ended = threading.Event()
         self._loader = loader
         self._share = share
@@ -361,7 +358,7 @@ class _Work:
                 loading.one_less()
             self._loader.build_early(self._head, loading)
         except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread
-            self.error = error
+            self.failed_at, self.error = time.monotonic(), error
         finally:
             self.ended.set()
 
@@ -434,7 +431,19 @@ def _list_lines(entries: Sequence[TocEntry]) -> bytes:
 
 
 def _raise_first(work: Sequence[_Work]) -> None:
-    """The error that tells most: damage before what it led to, anything before being stopped."""
-    errors = [one.error for one in work if one.error is not None]
-    if errors:
-        raise min(errors, key=lambda error: isinstance(error, InterruptedRunError))
+    """The error that tells most: damage, else what came first; the rest may come of the stopping.
+
+    Raises:
+        InterruptedRunError: a stream has not even ended.
+    """
+    failed = [one for one in work if one.error is not None]
+    if failed:
+        first = min(failed, key=lambda one: (not _is_damage(one.error), one.failed_at))
+        assert first.error is not None
+        raise first.error
+    if not all(one.ended.is_set() for one in work):
+        raise InterruptedRunError("the restore was stopped, and a stream of it does not end")
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    return isinstance(error, DamagedPartError)
