@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from guardian.adapters.gnupg import GnupgEncryptor
     from guardian.adapters.postgres.connection import Connector
     from guardian.adapters.postgres.source import PostgresSource
+    from guardian.adapters.postgres.watching import PostgresWatcher
     from guardian.backup.prune_result import PruneResult
     from guardian.backup.rebuild_result import RebuildResult
     from guardian.config import Config, S3StoreConfig, ServerConfig, StoreConfig
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from guardian.model import BackupId, BackupRecord
     from guardian.ports import Clock, Progress, ScratchServers, Store
     from guardian.verify.drill import DrillResult
+    from guardian.watch.model import Mode
+    from guardian.watch.patrol import Patrol
 
 
 class App:
@@ -327,6 +330,42 @@ class App:
 
         known = self.config.servers.get(server)
         return VerifyConfig() if known is None else known.verify
+
+    def watcher(self, name: str) -> PostgresWatcher:
+        """Eyes and hands on one server; close it after use. Nothing is opened before a look."""
+        from guardian.adapters.postgres.watching import PostgresWatcher
+
+        return PostgresWatcher(self.connector(name), own_roles=self._own_roles(name))
+
+    def patrol(self, name: str, mode: Mode | None = None) -> Patrol:
+        """The watch over one server, as configured or in another mode; close it after use."""
+        from guardian.watch.model import Mode
+        from guardian.watch.patrol import Patrol, WatchPlan
+
+        section = self.server(name).watch
+        plan = WatchPlan(
+            policies=section.to_policies(),
+            limits=section.limits.to_limits(),
+            mode=mode or Mode(section.mode),
+            record=section.recording.enabled,
+            record_query_text=section.recording.query_text,
+            keep_recording=section.recording.keep,
+        )
+        return Patrol(self.watcher(name), self.catalog, self.clock, plan)
+
+    def _own_roles(self, name: str) -> set[str]:
+        """Roles that guardian works as on this server beside the DSN's: drills, the catalog."""
+        from sqlalchemy.engine import make_url
+
+        from guardian.adapters.postgres.connection import Connector
+
+        roles = set()
+        place = self._verify_section(name).scratch.get_secret_value()
+        if place != "embedded":
+            roles.add(Connector(f"{name}.verify.scratch", place).parameters().get("user"))
+        if self.config.catalog_url.startswith("postgres"):
+            roles.add(make_url(self.config.catalog_url).username)
+        return {role for role in roles if role}
 
     def prunable(self, targets: Sequence[tuple[str, str | None]]) -> list[DatabaseRef]:
         """The databases of these targets that have backups."""
