@@ -108,6 +108,15 @@ class Connector:
         port = self._parameters.get("port")
         return f"{host}:{port}" if port else host
 
+    def with_settings(self, settings: Mapping[str, str]) -> Connector:
+        """The same, with settings for each session from its first moment on."""
+        if not settings:
+            return self
+        words = [f"-c {name}={value}" for name, value in settings.items()]
+        options = " ".join([self._parameters.get("options", ""), *words]).strip()
+        parameters = {**self._parameters, "options": options}
+        return Connector(self.server, conninfo.make_conninfo("", **parameters))
+
     def scrub(self, text: str) -> str:
         """The text without this server's secrets."""
         secrets = {self._parameters.get(name, "") for name in _SECRET_PARAMETERS} - {""}
