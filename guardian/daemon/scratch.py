@@ -307,6 +307,7 @@ def _settings(major: int, fingerprint: Fingerprint | None, jobs: int) -> Mapping
         "max_connections": str(_CONNECTIONS),
         "max_locks_per_transaction": str(locks),
         "max_wal_size": "256MB",
+        "maintenance_work_mem": "256MB",
         # The jobs are the parallelism; workers on top would only take turns with them.
         "max_parallel_maintenance_workers": str(min(2, workers)),
     }

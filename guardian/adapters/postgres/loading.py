@@ -103,6 +103,7 @@ class Loader:
         self._advance = advance
         self._crew = _Crew()
         self._streams = 1
+        self._last_table = 0
         self._early: queue.SimpleQueue[TocEntry] = queue.SimpleQueue()
         self._built: set[int] = set()
         self._encoding = "SET client_encoding = 'UTF8'"
@@ -186,6 +187,8 @@ class Loader:
 
     def _load_rows(self, head: IntoFile, entries: Sequence[TocEntry]) -> None:
         tables = [entry for entry in entries if _is_table_data(entry)]
+        # One stream sees the archive's end; it is the one that has to read on for longest anyway.
+        self._last_table = tables[-1].dump_id if tables else 0
         large = self._archive.plain_bytes > _STREAM_WORTH_BYTES
         shares = share_tables(tables, self._rows, self._options.jobs if large else 1)
         indexes = early_indexes(entries, self._rows) if len(shares) > 1 else {}
@@ -234,6 +237,7 @@ class Loader:
                     self._connector.scrub,
                     feed=feed,
                     listed=ids,
+                    to_the_end=share[-1].dump_id == self._last_table,
                 )
             )
             self._enlist(tool)

@@ -24,10 +24,12 @@ from guardian.errors import (
     ConnectionFailedError,
     DiskFullError,
     GuardianError,
+    InterruptedRunError,
     UnrestorableError,
     UnsuitableTargetError,
 )
 from guardian.ports import Readable
+from guardian.verify.names import one_line
 
 _PIPE_BYTES = 1 << 20
 _BLOCK = 1 << 20
@@ -41,32 +43,48 @@ _GUARD = 'if read -r _; then exit 0; fi; kill -KILL -- "-$1" 2>/dev/null'
 _LACKS = re.compile(
     r'role "?.*"? does not exist|extension ".*" is not available|'
     r"could not open extension control file|must be loaded via .?shared_preload_libraries|"
-    r"could not access file|could not create locale|no locale|is not supported by this build|"
+    r"could not access file|could not load library|could not create locale|no locale|"
+    r"could not open collator|is not supported by this build|"
     r"ICU is not supported|compiled without|was not built with|"
-    r'collation ".*" for encoding|tablespace ".*" does not exist|out of shared memory|'
+    r'collation ".*" for encoding|tablespace ".*" does not exist|out of (?:shared )?memory|'
+    r"could not resize shared memory|could not fork|"
     r"max_locks_per_transaction|permission denied|must be (?:superuser|owner|member|able to)|"
     r'unrecognized configuration parameter "transaction_timeout"|'
     r"security label provider|access method .* does not exist|"
-    r"unsupported version|requires? superuser"
+    r"unsupported version|requires? superuser|deadlock detected|due to (?:lock|statement) timeout|"
+    r"canceling statement"
 )
-_FULL = re.compile(r"No space left on device|disk full|could not extend file")
+_FULL = re.compile(r"No space left on device|disk full|could not extend file|Disk quota exceeded")
 _AWAY = re.compile(
     r"server closed the connection|terminating connection|connection to server|"
-    r"no connection to the server|the database system is|could not receive data|SSL connection"
+    r"no connection to the server|the database system is|could not (?:receive|send) data|"
+    r"SSL (?:connection|error|SYSCALL)|connection (?:is|has been|not) (?:lost|closed|open)|"
+    r"lost synchronization|\b(?:FATAL|PANIC):"
 )
-_ENTRY = re.compile(r"from TOC entry \d+; \d+ \d+ (.+)")
-_ERROR = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.+)")
+_ENTRY = re.compile(r"^pg_restore: from TOC entry \d+; \d+ \d+ (.+)", re.MULTILINE)
+_SAID = re.compile(r"^pg_restore: (?:error|fatal): (.+)", re.MULTILINE)
+_SEVERITY = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.+)")
+# Messages that end with the value that a type's input refused, or begin with it. The value may
+# hold quotes, and line breaks that cut it short.
+_VALUE_LAST = re.compile(r': (?:".*|0x[0-9a-f]{2}.*)', re.DOTALL)
+_VALUE_FIRST = re.compile(r'^(value |numeric |)".*"(?= is (?:out of range|not a valid))', re.DOTALL)
 
 
 class RestoreTool:
     """One run of pg_restore. ``output`` is its standard output where that was asked for."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], scrub: Callable[[str], str], feed: Readable | None
+        self,
+        process: subprocess.Popen[bytes],
+        scrub: Callable[[str], str],
+        feed: Readable | None,
+        *,
+        to_the_end: bool = True,
     ) -> None:
         self._process = process
         self._scrub = scrub
         self._feed = feed
+        self._to_the_end = to_the_end
         self._feed_error: BaseException | None = None
         self._fed = threading.Event()
         self._stderr = bytearray()
@@ -89,6 +107,7 @@ class RestoreTool:
         """Wait for the end of what is fed, then of the tool.
 
         Raises:
+            InterruptedRunError: it was cancelled.
             GuardianError: what the stream said, else what pg_restore's words mean.
         """
         while not self._fed.wait(0.5):
@@ -100,11 +119,15 @@ class RestoreTool:
         self._listener.join(10)
         if self._feed_error is not None:
             raise self._feed_error
-        if status != 0 or self._cancelled:
-            words = self._scrub(self._stderr.decode(errors="replace"))
-            if status < 0 and not words.strip():
-                words = f"pg_restore was killed by {signal.Signals(-status).name}"
-            raise restore_failure(words)
+        if self._cancelled:  # what it says now comes of that
+            raise InterruptedRunError("the restore was stopped")
+        if status < 0:
+            raise UnsuitableTargetError(
+                f"pg_restore was killed by {signal.Signals(-status).name}",
+                mend="look for the out-of-memory killer in this host's log (dmesg)",
+            )
+        if status != 0:
+            raise restore_failure(self._scrub(self._stderr.decode(errors="replace")))
 
     def cancel(self) -> None:
         """Kill it and all that it started; from any thread, many times."""
@@ -126,7 +149,7 @@ class RestoreTool:
                     self._process.stdin.write(block)
                 except OSError:  # EPIPE
                     wanted = False
-                    if self._cancelled:
+                    if self._cancelled or not self._to_the_end:
                         break
         except BaseException as error:  # noqa: BLE001 - carried over to finish()
             self._feed_error = error
@@ -138,9 +161,10 @@ class RestoreTool:
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if len(self._stderr) < _STDERR_BYTES:  # the first error is the one that matters
-                self._stderr += line
+        with self._process.stderr as lines:
+            for line in lines:
+                if len(self._stderr) < _STDERR_BYTES:  # the first error is the one that matters
+                    self._stderr += line
 
 
 @contextmanager
@@ -153,11 +177,14 @@ def running_restore(
     feed: Readable | None = None,
     head: IntoFile | None = None,
     listed: IntoFile | None = None,
+    to_the_end: bool = True,
 ) -> Iterator[RestoreTool]:
     """Start pg_restore; leaving the block kills it if it still runs.
 
     It restores into the database of ``access``, or prints SQL when that is None. It reads ``feed``
     as its input, or the file ``head``; ``listed`` is the list of entries for ``--use-list``.
+    The feed is read ``to_the_end``, which says that all of it was well, also when pg_restore has
+    had enough before.
     """
     files = [one for one in (head, listed) if one is not None]
     command = [str(program), "--exit-on-error", *arguments]
@@ -184,7 +211,7 @@ def running_restore(
         if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
             with contextlib.suppress(OSError):
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    tool = RestoreTool(process, scrub, feed)
+    tool = RestoreTool(process, scrub, feed, to_the_end=to_the_end)
     with _guarded(process.pid), contextlib.ExitStack() as stack:
         stack.callback(_reap, process)
         stack.callback(tool.cancel)
@@ -255,23 +282,36 @@ def restore_failure(words: str) -> GuardianError:
     The message carries the server's first error and the object it is about; no DETAIL and no
     CONTEXT, which quote rows.
     """
-    found = _ERROR.search(words)
-    said = found[1] if found else _first_line(words)
-    entry = _ENTRY.search(words)
-    return server_failure(said, _about(entry[1]) if entry else None)
+    found = _SAID.search(words)
+    line = found[1] if found else _first_line(words)
+    entry = _ENTRY.search(words, 0, found.start()) if found else None
+    severity = _SEVERITY.search(line)
+    return server_failure(
+        severity[1] if severity else line, _about(entry[1]) if entry else None, whole=line
+    )
 
 
-def server_failure(said: str, about: str | None) -> GuardianError:
-    """The error that one sentence of the server means, while restoring ``about``."""
-    text = f"{about}: {said}" if about else said
-    text = " ".join(text.split())[:_WORDS]
-    if _FULL.search(said):
+def server_failure(said: str, about: str | None, *, whole: str | None = None) -> GuardianError:
+    """The error that one sentence of the server means, while restoring ``about``.
+
+    ``whole`` is the sentence with what was said before it, such as ``FATAL:``. Values of rows that
+    the sentence quotes are left out.
+    """
+    told = one_line(without_values(said).encode("utf-8", "backslashreplace").decode())
+    text = " ".join((f"{one_line(about)}: {told}" if about else told).split())[:_WORDS]
+    whole = whole or said
+    if _FULL.search(whole):
         return DiskFullError(f"the server to restore to has no room left: {text}")
-    if _AWAY.search(said):
+    if _AWAY.search(whole):
         return ConnectionFailedError(f"the server to restore to went away: {text}")
-    if _LACKS.search(said):
+    if _LACKS.search(whole):
         return UnsuitableTargetError(f"the server to restore to cannot take this backup: {text}")
     return UnrestorableError(f"pg_restore reported an error: {text}")
+
+
+def without_values(said: str) -> str:
+    """A message of the server without the values it quotes: they are some row's."""
+    return _VALUE_LAST.sub(": …", _VALUE_FIRST.sub(r'\1"…"', said, count=1), count=1)
 
 
 def _about(entry: str) -> str:
@@ -282,4 +322,4 @@ def _about(entry: str) -> str:
 
 def _first_line(words: str) -> str:
     lines = [line.removeprefix("pg_restore: ") for line in words.split("\n") if line.strip()]
-    return lines[0].removeprefix("error: ") if lines else "it said nothing"
+    return lines[0] if lines else "it said nothing"
