@@ -316,7 +316,9 @@ class App:
         section = self._verify_section(server)
         place = section.scratch.get_secret_value()
         if place == "embedded":
-            return EmbeddedScratch(section.scratch_dir)
+            return EmbeddedScratch(
+                section.scratch_dir, templates=self.config.state_dir / "scratch-templates"
+            )
         source = self.connector(server) if server in self.config.servers else None
         return GivenScratch(
             Connector(f"{server}.verify.scratch", place),

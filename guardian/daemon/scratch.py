@@ -61,13 +61,18 @@ class Programs:
 class EmbeddedScratch:
     """Implements ScratchServers: a cluster of its own for each drill, gone with it.
 
-    ``directory`` is where it keeps its files, None for the system's place for temporary ones.
+    ``directory`` is where it keeps its files, None for the system's place for temporary ones, and
+    ``templates`` where fresh clusters are kept to be copied.
     """
 
     def __init__(
-        self, directory: Path | None = None, installations: Sequence[Installation] | None = None
+        self,
+        directory: Path | None = None,
+        installations: Sequence[Installation] | None = None,
+        templates: Path | None = None,
     ) -> None:
         self._directory = directory
+        self._templates = templates
         self._installations = installations
 
     @contextmanager
@@ -115,6 +120,7 @@ class EmbeddedScratch:
             directory=self._directory,
             settings=_settings(programs.server.major, fingerprint, jobs),
             needed_bytes=int(size * _ROOM) + _ROOM_BESIDE,
+            templates=self._templates,
         )
         try:
             server.create()

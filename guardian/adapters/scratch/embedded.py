@@ -25,6 +25,7 @@ from psycopg.conninfo import make_conninfo
 from guardian.adapters.scratch.cluster import SCRATCH_SETTINGS, ClusterOptions, quoted
 from guardian.adapters.scratch.folder import ScratchFolder
 from guardian.adapters.scratch.stepdown import Runner, choose_runner, reachable_bindir
+from guardian.adapters.scratch.template import Templates
 from guardian.adapters.scratch.watchdog import Watchdog
 from guardian.errors import DiskFullError, ScratchError
 from guardian.units import format_size
@@ -55,6 +56,8 @@ class EmbeddedServer:
         tcp: also listen on 127.0.0.1, at a free port; else on the socket only.
         needed_bytes: room that must be free in ``directory``.
         start_seconds: how long a start may take.
+        templates: where fresh clusters are kept to be copied, None to run initdb each time. All
+            servers made from one template have the same system identifier.
 
     All methods raise ScratchError, or DiskFullError when there is no room. Not for use by several
     threads at once.
@@ -70,6 +73,7 @@ class EmbeddedServer:
         tcp: bool = False,
         needed_bytes: int = 0,
         start_seconds: float = 60.0,
+        templates: Path | None = None,
     ) -> None:
         self._wanted_bindir = bindir
         self._directory = directory
@@ -78,6 +82,8 @@ class EmbeddedServer:
         self._tcp = tcp
         self._needed_bytes = needed_bytes
         self._start_seconds = start_seconds
+        self._templates = None if templates is None else Templates(templates)
+        self._template: Path | None = None
         self._folder: ScratchFolder | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: Watchdog | None = None
@@ -180,7 +186,10 @@ class EmbeddedServer:
         self._major = self._ask_major()
         self._folder = ScratchFolder(self._directory, self.runner)
         self._require_room(self._folder.path)
-        self._initdb()
+        if self._templates is None:
+            self._initdb()
+        else:
+            self._template = self._templates.fill(self.data_dir, self._key(), self._initdb)
         self._write_settings()
 
     def start(self) -> None:
@@ -259,6 +268,12 @@ class EmbeddedServer:
                 mend="make room there, or name a folder on another disk",
             )
 
+    def _key(self) -> str:
+        """What makes one fresh cluster different from another."""
+        build = (self._bindir / "postgres").stat()
+        facts = (self._bindir, build.st_mtime_ns, build.st_size, self.runner, self._cluster)
+        return repr((facts, self._cluster.arguments(self._major)))
+
     def _initdb(self) -> None:
         said = ""
         for arguments in self._cluster.arguments(self._major):
@@ -308,6 +323,8 @@ class EmbeddedServer:
             self._await_ready()
         except ScratchError as error:
             self.stop(Shutdown.IMMEDIATE, seconds=10.0)
+            if self._templates is not None and self._template is not None:
+                self._templates.forget(self._template)
             with self.log_path.open("rb") as log:
                 log.seek(begins)
                 if b"Address already in use" in log.read():

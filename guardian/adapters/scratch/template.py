@@ -1,0 +1,84 @@
+"""Fresh clusters kept as templates, for initdb costs a second and copying its result a tenth.
+
+A template is what initdb made, never started, for one build of PostgreSQL, one user and one set of
+arguments. It is an aid and nothing else: whatever is wrong with it, initdb is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+_COPY_SECONDS = 60
+
+
+class Templates:
+    """A folder of templates, only for us."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def fill(self, data: Path, key: str, initdb: Callable[[], None]) -> Path | None:
+        """Put a fresh cluster into ``data``, by copying if that can be.
+
+        ``key`` must tell builds, users and arguments apart. Returns the template that was copied,
+        which the caller should :meth:`forget` when the server does not start from it.
+        """
+        template = self._folder / hashlib.sha256(key.encode()).hexdigest()[:24]
+        if (template / "PG_VERSION").is_file() and _copy(template, data):
+            return template
+        _empty(data)
+        initdb()
+        self._keep(data, template)
+        return None
+
+    def forget(self, template: Path) -> None:
+        """It is no good."""
+        shutil.rmtree(template, ignore_errors=True)
+
+    def _keep(self, data: Path, template: Path) -> None:
+        """Copy what initdb made; it is there as a whole or not at all."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            making = Path(tempfile.mkdtemp(prefix="making-", dir=self._folder))
+        except OSError as error:
+            _log.info("no template is kept in %s: %s", self._folder, error)
+            return
+        try:
+            if _copy(data, making):
+                with contextlib.suppress(OSError):  # somebody was quicker
+                    making.rename(template)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> bool:
+    """All within ``source`` into ``target``, with owners and modes."""
+    try:
+        done = subprocess.run(
+            ["cp", "-a", f"{source}/.", str(target)],
+            capture_output=True,
+            timeout=_COPY_SECONDS,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
