@@ -12,6 +12,7 @@ from guardian.adapters.catalog import backups, leases, rows, rules
 from guardian.adapters.catalog.engine import Database
 from guardian.adapters.catalog.models import Backup, Copy, LoggedEvent, Pin, Proof, StoredManifest
 from guardian.adapters.catalog.schema import ensure_schema
+from guardian.adapters.catalog.watch import SqlWatch
 from guardian.backup.manifest import decode_manifest
 from guardian.errors import Cause
 from guardian.model import (
@@ -57,8 +58,8 @@ def open_catalog(
     return SqlCatalog(database, is_alive)
 
 
-class SqlCatalog:
-    """A :class:`~guardian.ports.Catalog`. Methods may be called from any thread."""
+class SqlCatalog(SqlWatch):
+    """A :class:`~guardian.ports.Catalog`, the watch's too. To be called from any thread."""
 
     def __init__(self, database: Database, is_alive: rules.IsAlive) -> None:
         self._database = database

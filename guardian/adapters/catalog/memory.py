@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from guardian.adapters.catalog import rules
+from guardian.adapters.catalog.watch_memory import MemoryWatch
 from guardian.backup.manifest import decode_manifest, encode_manifest
 from guardian.errors import CatalogError, Cause
 from guardian.model import (
@@ -27,8 +28,8 @@ from guardian.model import (
 from guardian.ports import Clock
 
 
-class MemoryCatalog:
-    """A :class:`~guardian.ports.Catalog` that is gone with its process.
+class MemoryCatalog(MemoryWatch):
+    """A :class:`~guardian.ports.Catalog`, and the watch's, that is gone with its process.
 
     ``is_alive`` tells whether a lease's holder runs; by default nobody knows. ``fail`` makes every
     method raise the given error until it is called with None, as a catalog that is away does.
@@ -37,9 +38,10 @@ class MemoryCatalog:
     def __init__(
         self, clock: Clock, is_alive: Callable[[Holder], bool | None] = lambda _holder: None
     ) -> None:
+        super().__init__()
         self._clock = clock
         self._is_alive = is_alive
-        self._lock = _Gate()
+        self._lock = self._gate = _Gate()
         self._records: dict[BackupId, BackupRecord] = {}
         self._order: dict[BackupId, int] = {}
         self._manifests: dict[BackupId, bytes] = {}
@@ -50,7 +52,7 @@ class MemoryCatalog:
 
     def fail(self, error: CatalogError | None) -> None:
         """Break, or be whole again."""
-        self._lock.error = error
+        self._gate.error = error
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, MetaData, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from guardian.adapters.catalog.columns import Key, Prose, UtcDateTime
@@ -151,3 +151,49 @@ class HeldLease(Base):
     command: Mapped[str]
     acquired_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class Kill(Base):
+    """One entry of the audit. ``evidence`` is JSON."""
+
+    __tablename__ = "guardian_kills"
+
+    number: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    server: Mapped[str] = mapped_column(Key)
+    policy: Mapped[str | None]
+    pid: Mapped[int]
+    backend_start: Mapped[datetime | None]
+    username: Mapped[str | None]
+    database: Mapped[str | None]
+    application: Mapped[str | None]
+    query: Mapped[str | None]
+    action: Mapped[str] = mapped_column(Key)
+    mode: Mapped[str] = mapped_column(Key)
+    outcome: Mapped[str] = mapped_column(Key)
+    reason: Mapped[str]
+    evidence: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (Index(None, "server", "at"),)
+
+
+class WatchMemory(Base):
+    """What the next look at a server must know of those before it, as JSON."""
+
+    __tablename__ = "guardian_watch_memory"
+
+    server: Mapped[str] = mapped_column(Key, primary_key=True)
+    at: Mapped[datetime]
+    memory: Mapped[str] = mapped_column(Text)
+
+
+class Segment(Base):
+    """A few minutes of what was seen on a server, as guardian.watch.recording packs it."""
+
+    __tablename__ = "guardian_recording"
+
+    server: Mapped[str] = mapped_column(Key, primary_key=True)
+    first_at: Mapped[datetime] = mapped_column(primary_key=True)
+    last_at: Mapped[datetime]
+    size: Mapped[int]
+    data: Mapped[bytes] = mapped_column(LargeBinary((1 << 24) - 1))
