@@ -11,21 +11,24 @@ from __future__ import annotations
 import os
 import re
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import IO, NoReturn
 
 import psycopg
-from psycopg import pq, sql
+from psycopg import pq
 
 from guardian.adapters.postgres.pg_restore import server_failure
 from guardian.errors import GuardianError, UnrestorableError
 from guardian.restore.archive import TocEntry
+from guardian.verify.names import qualified
 
 _BLOCK = 1 << 20
 _END = b"\n\\.\n"
 _STATEMENT_END = b" FROM stdin;\n"
 _LARGEST_STATEMENT = 4 << 20
 _LINE = re.compile(r"\bline (\d+)")
+_TABLE = re.compile(rb'COPY ((?:"(?:[^"]|"")*"|[^" ])+) ')
+_RAISED = "P0001"
 _ROOT_MARK = "-- load via partition root"
 
 
@@ -46,10 +49,9 @@ class Script:
             if not self._more(keep=len(b"\nCOPY ")):
                 return None
         self._buffer = self._buffer[begin + 1 :]
-        while (end := self._buffer.find(_STATEMENT_END)) < 0:
+        while (end := _statement_end(self._buffer)) < 0:
             if len(self._buffer) > _LARGEST_STATEMENT or not self._more(keep=len(self._buffer)):
                 raise ScriptEndedError("pg_restore printed a COPY that does not end")
-        end += len(_STATEMENT_END)
         # The newline before the rows stays, so that an end without any row is found like others.
         statement, self._buffer = self._buffer[:end], self._buffer[end - 1 :]
         return statement
@@ -80,8 +82,14 @@ def feed_tables(
     script: Script,
     entries: Sequence[TocEntry],
     loaded: Callable[[TocEntry], None],
+    *,
+    fresh: Container[tuple[str, str]] = (),
 ) -> None:
     """Load the tables that ``entries`` (TABLE DATA, in the order of the script) are the rows of.
+
+    ``fresh`` are the tables (schema, name) that this restore made, and whose rows all come now:
+    emptied in the transaction that fills them, they need no log. Others may hold rows already, such
+    as those that an extension's own script put there.
 
     Raises:
         UnrestorableError, UnsuitableTargetError, DiskFullError, ConnectionFailedError.
@@ -92,16 +100,33 @@ def feed_tables(
             raise ScriptEndedError(f"the dump lacks the rows of {_name(entry)}")
         try:
             with connection.transaction():
-                if not entry.definition.startswith(_ROOT_MARK):
-                    connection.execute(
-                        sql.SQL("TRUNCATE ONLY {}").format(
-                            sql.Identifier(entry.namespace, entry.tag)
-                        )
-                    )
+                is_fresh = (entry.namespace, entry.tag) in fresh
+                if is_fresh and not entry.definition.startswith(_ROOT_MARK):
+                    connection.execute(b"TRUNCATE ONLY " + copied_table(statement))
                 _copy(connection, statement, script.rows())
         except psycopg.Error as error:
             raise _failure(error, entry) from error
         loaded(entry)
+
+
+def copied_table(statement: bytes) -> bytes:
+    """The table that a COPY of pg_restore's fills, quoted and qualified as it stands there.
+
+    Taken from its text, since a name may hold bytes that belong to no encoding we know.
+    """
+    table = _TABLE.match(statement)
+    if table is None:
+        raise ScriptEndedError("pg_restore printed a COPY of no table")
+    return table[1]
+
+
+def _statement_end(text: bytes) -> int:
+    """Where a COPY and its line end, -1 when they do not yet; quoted names may hold anything."""
+    end = -1
+    while (end := text.find(_STATEMENT_END, end + 1)) >= 0:
+        if text.count(b'"', 0, end) % 2 == 0:
+            return end + len(_STATEMENT_END)
+    return -1
 
 
 def _copy(connection: psycopg.Connection, statement: bytes, rows: Iterator[bytes]) -> None:
@@ -168,9 +193,14 @@ def _failure(error: psycopg.Error, entry: TocEntry) -> GuardianError:
     """No DETAIL and no CONTEXT but the line: they quote rows."""
     said = error.diag.message_primary or str(error)
     line = _LINE.search(error.diag.context or "")
-    where = f" (row {line[1]})" if line else ""
-    return server_failure(said, f"rows of {_name(entry)}{where}")
+    about = f"rows of {_name(entry)}" + (f" (row {line[1]})" if line else "")
+    state = error.sqlstate
+    if state is None:  # libpq's own words, not the server's
+        return server_failure(said, about, whole=f"connection lost: {said}")
+    if state == _RAISED:  # by the database's own code, with whatever it quotes
+        return server_failure("a function of the database's own refused them", about)
+    return server_failure(said, about)
 
 
 def _name(entry: TocEntry) -> str:
-    return f"{entry.namespace}.{entry.tag}"
+    return qualified(entry.namespace, entry.tag)

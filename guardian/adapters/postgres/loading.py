@@ -106,6 +106,7 @@ class Loader:
         self._last_table = 0
         self._early: queue.SimpleQueue[TocEntry] = queue.SimpleQueue()
         self._built: set[int] = set()
+        self._fresh: frozenset[tuple[str, str]] = frozenset()
         self._encoding = "SET client_encoding = 'UTF8'"
 
     def cancel(self) -> None:
@@ -168,6 +169,8 @@ class Loader:
         # From 17 on large objects are made here and no more before the rows.
         made = [entry for entry in definitions if entry.kind in _LARGE_OBJECTS]
         self._restore(self._single(len(made)), head=head, chosen=made)
+        if "--data-only" not in self._options.flags:
+            self._fresh = frozenset((one.namespace, one.tag) for one in before if _is_table(one))
         self._load_rows(head, [entry for part in parts.values() for entry in part])
         # Positions of sequences, comments on large objects: definitions, without rows.
         rest = [entry for entry in definitions if entry.kind not in _LARGE_OBJECTS]
@@ -248,6 +251,7 @@ class Loader:
                     Script(tool.output),
                     share,
                     lambda entry: self._offer(indexes.get(entry.dump_id, ())),
+                    fresh=self._fresh,
                 )
             except ScriptEndedError:
                 tool.finish()  # knows why
@@ -403,6 +407,10 @@ _LOADING_SETTINGS = (
     "SET default_transaction_read_only = off",
     "SET synchronous_commit = off",
 )
+
+
+def _is_table(entry: TocEntry) -> bool:
+    return entry.kind == "TABLE"
 
 
 def _is_table_data(entry: TocEntry) -> bool:

@@ -58,7 +58,7 @@ _FULL = re.compile(r"No space left on device|disk full|could not extend file|Dis
 _AWAY = re.compile(
     r"server closed the connection|terminating connection|connection to server|"
     r"no connection to the server|the database system is|could not (?:receive|send) data|"
-    r"SSL (?:connection|error|SYSCALL)|connection (?:is|has been|not) (?:lost|closed|open)|"
+    r"SSL (?:connection|error|SYSCALL)|connection (?:is |has been |not )?(?:lost|closed|open)|"
     r"lost synchronization|\b(?:FATAL|PANIC):"
 )
 _ENTRY = re.compile(r"^pg_restore: from TOC entry \d+; \d+ \d+ (.+)", re.MULTILINE)
@@ -297,8 +297,9 @@ def server_failure(said: str, about: str | None, *, whole: str | None = None) ->
     ``whole`` is the sentence with what was said before it, such as ``FATAL:``. Values of rows that
     the sentence quotes are left out.
     """
-    told = one_line(without_values(said).encode("utf-8", "backslashreplace").decode())
-    text = " ".join((f"{one_line(about)}: {told}" if about else told).split())[:_WORDS]
+    told = without_values(said)
+    text = " ".join((f"{about}: {told}" if about else told).split())[:_WORDS]
+    text = one_line(text.encode("utf-8", "backslashreplace").decode())
     whole = whole or said
     if _FULL.search(whole):
         return DiskFullError(f"the server to restore to has no room left: {text}")
