@@ -336,6 +336,16 @@ class ProofRecord:
         return self.result is ProofResult.PROVEN
 
 
+class DatabaseDamage(StrEnum):
+    """What the drill of the drill does to a copy of a restored database, one thing each."""
+
+    ROW_LOST = "a row lost"
+    ROW_CHANGED = "a row changed"
+    TABLE_MISSING = "a table missing"
+    INDEX_MISSING = "an index missing"
+    SEQUENCE_BEHIND = "a sequence behind"
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """Who holds a lease: enough to name it to a person, and to see that it is dead.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from guardian.errors import Cause
 from guardian.model import (
     BackupId,
     BackupRecord,
+    DatabaseDamage,
     DatabaseFacts,
     DatabaseRef,
     Difference,
@@ -305,6 +307,54 @@ class ScratchServers(Protocol):
 
         Raises UnsuitableTargetError (names what is missing, and the mend), ScratchError,
         DiskFullError, ConnectionFailedError, VersionMismatchError.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedCopy:
+    """A database to back up from, as ``database`` of ``source``.
+
+    ``objects`` are the names, any of which a drill must tell of what is wrong with it.
+    """
+
+    source: Source
+    database: str
+    objects: tuple[str, ...] = ()
+
+
+class Workshop(Protocol):
+    """A database to restore into, of which damaged copies can be made (the drill of the drill)."""
+
+    @property
+    def original(self) -> RestoredDatabase:
+        """Where the backup is to be restored first. It stays as it is then."""
+
+    @property
+    def scratch(self) -> ScratchServers:
+        """Where the damaged copies are drilled."""
+
+    def untouched(self) -> DamagedCopy:
+        """The original itself, to back up from."""
+
+    def damaged(
+        self, damage: DatabaseDamage, expected: Fingerprint
+    ) -> AbstractContextManager[DamagedCopy | None]:
+        """A copy of the original with one thing damaged, gone with the block.
+
+        ``expected`` tells what a drill compares. None where there is no such thing to damage.
+        Raises GuardianError when the copy cannot be made.
+        """
+
+
+class Workshops(Protocol):
+    """Where the drill of the drill works."""
+
+    def open(
+        self, manifest: Manifest, fingerprint: Fingerprint, jobs: int
+    ) -> AbstractContextManager[Workshop]:
+        """One with an empty original, fit for this backup; all of it is gone with the block.
+
+        Raises what :meth:`ScratchServers.open` does.
         """
 
 
