@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,9 +181,14 @@ def installation(major: int, *, from_wheel: bool) -> Installation:
 
 
 @contextmanager
-def running_server(one: Installation, *, tls: bool = False) -> Iterator[PostgresServer]:
-    """A server of that installation; with ``tls`` it has a certificate for localhost."""
-    settings = dict(TEST_SETTINGS)
+def running_server(
+    one: Installation, *, tls: bool = False, more: Mapping[str, str] | None = None
+) -> Iterator[PostgresServer]:
+    """A server of that installation; with ``tls`` it has a certificate for localhost.
+
+    ``more`` are settings beside TEST_SETTINGS, or instead of some of them.
+    """
+    settings = {**TEST_SETTINGS, **(more or {})}
     if tls:
         settings |= {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
     embedded = EmbeddedServer(one.bindir, settings=settings, tcp=True)
