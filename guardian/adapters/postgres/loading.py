@@ -9,32 +9,24 @@ loading its share of the tables. So a parallel restore needs no plain copy on di
 from __future__ import annotations
 
 import queue
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psycopg
 
-from guardian.adapters.postgres.breaking_off import break_off
 from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.crew import Countdown, Crew, run_at_once
 from guardian.adapters.postgres.feeding import Script, ScriptEndedError, feed_tables
-from guardian.adapters.postgres.pg_restore import IntoFile, RestoreTool, running_restore
-from guardian.errors import (
-    DamagedPartError,
-    InterruptedRunError,
-    UnrestorableError,
-    UnsuitableTargetError,
-)
+from guardian.adapters.postgres.pg_restore import IntoFile, running_restore
+from guardian.errors import DamagedPartError, UnrestorableError, UnsuitableTargetError
 from guardian.ports import Archive, Readable
 from guardian.restore.archive import Section, Toc, TocEntry, TocReader, UnknownArchiveError
 from guardian.restore.sharing import early_indexes, share_tables
 
 _BLOCK = 1 << 20
-_WAIT_SECONDS = 0.1
-_ENDING_SECONDS = 60.0
 _STREAM_WORTH_BYTES = 64 << 20
 """Below so many bytes a second stream costs more than it saves."""
 _LARGE_OBJECTS = frozenset({"BLOB METADATA"})
@@ -60,26 +52,6 @@ class LoadOptions:
     purpose: str = "restore"
 
 
-@dataclass
-class _Crew:
-    """What runs at the moment, so that it can be stopped from another thread."""
-
-    tools: set[RestoreTool] = field(default_factory=set)
-    connections: set[psycopg.Connection] = field(default_factory=set)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    stopped: bool = False
-    stopped_from_outside: bool = False
-
-    def stop(self) -> None:
-        with self.lock:
-            self.stopped = True
-            tools, connections = list(self.tools), list(self.connections)
-        for tool in tools:
-            tool.cancel()
-        for connection in connections:
-            break_off(connection)
-
-
 class Loader:
     """Restores one archive into one database, once."""
 
@@ -101,7 +73,8 @@ class Loader:
         self._options = options
         self._rows = row_counts
         self._advance = advance
-        self._crew = _Crew()
+        self._crew = Crew()
+        self._cancelled = False
         self._streams = 1
         self._last_table = 0
         self._early: queue.SimpleQueue[TocEntry] = queue.SimpleQueue()
@@ -111,7 +84,7 @@ class Loader:
 
     def cancel(self) -> None:
         """Stop everything, from another thread."""
-        self._crew.stopped_from_outside = True
+        self._cancelled = True
         self._crew.stop()
 
     def run(self) -> None:
@@ -138,7 +111,7 @@ class Loader:
             self._run_in_pieces(file, toc)
 
     def _see_the_end(self) -> None:
-        if not self._crew.stopped_from_outside:
+        if not self._cancelled:
             with self._archive.open() as stream:
                 while stream.read(_BLOCK):
                     pass
@@ -195,55 +168,59 @@ class Loader:
         large = self._archive.plain_bytes > _STREAM_WORTH_BYTES
         shares = share_tables(tables, self._rows, self._options.jobs if large else 1)
         indexes = early_indexes(entries, self._rows) if len(shares) > 1 else {}
-        with ExitStack() as stack:
-            stack.callback(self._crew.stop)
-            work = [_Work(self, share, indexes, head) for share in shares]
-            if blobs := [entry for entry in entries if _is_large_object_data(entry)]:
-                work.append(_Work(self, blobs, {}, head))
-            elif not tables:
-                work.append(_Work(self, [], {}, head))  # its end is to be seen
-            loading = _Countdown(len(work))
-            self._streams = len(work)
-            for one in work:
-                one.start(loading)
-            try:
-                while not all(one.ended.wait(_WAIT_SECONDS) for one in work):
-                    if any(one.error is not None for one in work):
-                        break
-            finally:
-                if any(one.error is not None or not one.ended.is_set() for one in work):
-                    self._crew.stop()
-                for one in work:
-                    one.ended.wait(_ENDING_SECONDS)
-            _raise_first(work)
-            stack.pop_all()  # all is well: nothing to stop
+        jobs: list[Callable[[], None]] = [
+            partial(self._load_share, share, indexes) for share in shares
+        ]
+        if blobs := [entry for entry in entries if _is_large_object_data(entry)]:
+            jobs.append(partial(self._load_large_objects, blobs))
+        elif not tables:
+            jobs.append(self._read_all)
+        self._streams = len(jobs)
+        loading = Countdown(len(jobs))
+        run_at_once([partial(self._load_and_build, job, head, loading) for job in jobs], self._crew)
 
-    def load_share(
+    def _load_and_build(self, job: Callable[[], None], head: IntoFile, loading: Countdown) -> None:
+        """One stream; then, while others still load, indexes of tables that are loaded."""
+        try:
+            job()
+        finally:
+            loading.one_less()
+        while loading.value > 0 and not self._crew.stopped:
+            try:
+                entry = self._early.get_nowait()
+            except queue.Empty:
+                return
+            self._restore([], head=head, chosen=[entry])
+            self._built.add(entry.dump_id)
+
+    def _read_all(self) -> None:
+        """Without rows, too, the archive's end tells whether it is whole."""
+        with self._archive.open() as stream:
+            feed = self._counted(stream)
+            while feed.read(_BLOCK):
+                pass
+
+    def _load_large_objects(self, entries: Sequence[TocEntry]) -> None:
+        with self._archive.open() as stream, IntoFile("list", _list_lines(entries)) as listed:
+            self._restore([], feed=self._counted(stream), listed=listed)
+
+    def _load_share(
         self, share: Sequence[TocEntry], indexes: Mapping[int, Sequence[TocEntry]]
     ) -> None:
-        """One stream: its tables, or the large objects. Runs on a thread of its own."""
         with self._archive.open() as stream, ExitStack() as stack:
-            feed = self._counted(stream)
-            if not share:
-                while feed.read(_BLOCK):
-                    pass
-                return
-            ids = stack.enter_context(IntoFile("list", _list_lines(share)))
-            if not _is_table_data(share[0]):
-                self._restore(["--section=data"], feed=feed, listed=ids)
-                return
+            listed = stack.enter_context(IntoFile("list", _list_lines(share)))
             tool = stack.enter_context(
                 running_restore(
                     self._program,
-                    ["--section=data", *self._options.flags],
+                    self._options.flags,
                     None,
                     self._connector.scrub,
-                    feed=feed,
-                    listed=ids,
+                    feed=self._counted(stream),
+                    listed=listed,
                     to_the_end=share[-1].dump_id == self._last_table,
                 )
             )
-            self._enlist(tool)
+            self._crew.join(tool)
             connection = stack.enter_context(self._loading_connection())
             try:
                 feed_tables(
@@ -262,27 +239,20 @@ class Loader:
 
     def _loading_connection(self) -> psycopg.Connection:
         connection = self._connector.connect(self._database, self._options.purpose)
-        with self._crew.lock:
-            self._crew.connections.add(connection)
-        for setting in (*_LOADING_SETTINGS, self._encoding):
-            connection.execute(setting.encode())
-        if connection.info.server_version >= 170000:
-            connection.execute("SET transaction_timeout = 0")
+        try:
+            self._crew.connect(connection)
+            for setting in (*_LOADING_SETTINGS, self._encoding):
+                connection.execute(setting.encode())
+            if connection.info.server_version >= 170000:
+                connection.execute("SET transaction_timeout = 0")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _offer(self, indexes: Sequence[TocEntry]) -> None:
         for entry in indexes:
             self._early.put(entry)
-
-    def build_early(self, head: IntoFile, loading: _Countdown) -> None:
-        """While others still load, build indexes of tables that are loaded."""
-        while loading.value > 0 and not self._crew.stopped:
-            try:
-                entry = self._early.get_nowait()
-            except queue.Empty:
-                return
-            self._restore([], head=head, chosen=[entry])
-            self._built.add(entry.dump_id)
 
     # --- pg_restore ---------------------------------------------------------------------------
 
@@ -319,68 +289,13 @@ class Loader:
                     listed=listed,
                 )
             )
-            self._enlist(tool)
+            self._crew.join(tool)
             tool.finish()
-            with self._crew.lock:
-                self._crew.tools.discard(tool)
-
-    def _enlist(self, tool: RestoreTool) -> None:
-        with self._crew.lock:
-            self._crew.tools.add(tool)
-            stopped = self._crew.stopped
-        if stopped:
-            tool.cancel()
-            raise InterruptedRunError("the restore was stopped")
+            self._crew.leave(tool)
 
     def _counted(self, stream: Readable) -> Readable:
         """Every stream reads all of the archive, so each counts for its share."""
         return _Counted(stream, lambda size: self._advance(size // self._streams))
-
-
-class _Work:
-    """One stream on a thread of its own."""
-
-    def __init__(
-        self,
-        loader: Loader,
-        share: Sequence[TocEntry],
-        indexes: Mapping[int, Sequence[TocEntry]],
-        head: IntoFile,
-    ) -> None:
-        self.error: BaseException | None = None
-        self.failed_at = 0.0
-        self.ended = threading.Event()
-        self._loader = loader
-        self._share = share
-        self._indexes = indexes
-        self._head = head
-
-    def start(self, loading: _Countdown) -> None:
-        threading.Thread(target=self._run, args=(loading,), name="load", daemon=True).start()
-
-    def _run(self, loading: _Countdown) -> None:
-        try:
-            try:
-                self._loader.load_share(self._share, self._indexes)
-            finally:
-                loading.one_less()
-            self._loader.build_early(self._head, loading)
-        except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread
-            self.failed_at, self.error = time.monotonic(), error
-        finally:
-            self.ended.set()
-
-
-class _Countdown:
-    """How many streams are still loading."""
-
-    def __init__(self, value: int) -> None:
-        self.value = value
-        self._lock = threading.Lock()
-
-    def one_less(self) -> None:
-        with self._lock:
-            self.value -= 1
 
 
 class _Counted:
@@ -440,22 +355,3 @@ def with_sections(entries: Iterable[TocEntry]) -> Iterator[tuple[Section, TocEnt
 
 def _list_lines(entries: Sequence[TocEntry]) -> bytes:
     return "".join(f"{entry.dump_id};\n" for entry in entries).encode()
-
-
-def _raise_first(work: Sequence[_Work]) -> None:
-    """The error that tells most: damage, else what came first; the rest may come of the stopping.
-
-    Raises:
-        InterruptedRunError: a stream has not even ended.
-    """
-    failed = [one for one in work if one.error is not None]
-    if failed:
-        first = min(failed, key=lambda one: (not _is_damage(one.error), one.failed_at))
-        assert first.error is not None
-        raise first.error
-    if not all(one.ended.is_set() for one in work):
-        raise InterruptedRunError("the restore was stopped, and a stream of it does not end")
-
-
-def _is_damage(error: BaseException | None) -> bool:
-    return isinstance(error, DamagedPartError)
