@@ -95,9 +95,11 @@ class BackupReader:
 
     @contextmanager
     def _fetching(self, key: str, part: Part) -> Iterator[_Fetched]:
+        began = time.monotonic()
         try:
             with self.store.open_reader(key) as reader:
                 fetched = _Fetched(reader, part, self.store.name)
+                fetched.seconds = time.monotonic() - began
                 try:
                     yield fetched
                 finally:

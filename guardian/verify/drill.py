@@ -7,7 +7,7 @@ person who stops the drill, and a catalog that cannot be used, leave none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -138,7 +138,8 @@ class Drill:
                 return self._drill(ref, backup, stopping)
             except (KeyboardInterrupt, InterruptedRunError) as error:
                 message = f"{ref}: the drill of {backup} was interrupted"
-                self._event(ref, backup, "interrupted", message)
+                with suppress(CatalogError):  # it may be what interrupted us
+                    self._event(ref, backup, "interrupted", message)
                 raise InterruptedRunError(message + ", nothing is left of it") from error
 
     def _drill(self, ref: DatabaseRef, backup: BackupId, stopping: Stopping) -> DrillResult:
@@ -146,7 +147,7 @@ class Drill:
         look = _Look(ref, backup)
         try:
             self._examine(look, stopping)
-        except (CatalogError, NotFoundError, AlreadyRunningError, InterruptedRunError):
+        except (CatalogError, NotFoundError, AlreadyRunningError):
             raise
         except GuardianError as error:
             look.blame(stopping.reason(error))
@@ -171,7 +172,7 @@ class Drill:
         text = _told(ref, record)
         self._event(ref, backup, record.result.value, text)
         self._progress.end(f"{ref}: drill ended after {format_duration(round(record.seconds, 1))}")
-        return DrillResult(ref, record, (*look.notes, *notes))
+        return DrillResult(ref, record, (*look.evidence.caveats, *notes))
 
     # --- the steps ----------------------------------------------------------------------------
 
@@ -328,7 +329,6 @@ class _Look:
     backup: BackupId
     manifest: Manifest | None = None
     evidence: Evidence = field(default_factory=Evidence)
-    notes: tuple[str, ...] = ()
     fetch_seconds: float = 0.0
     restore_seconds: float = 0.0
     compare_seconds: float = 0.0

@@ -62,11 +62,15 @@ class Stopping:
         """What really ended the drill, where ``error`` is what came of it.
 
         Raises:
-            InterruptedRunError: another process took over.
+            InterruptedRunError: another process took over, or a person stopped us.
         """
         if self._lost.is_set():
             raise InterruptedRunError("the lease was lost to another process") from error
-        return self._too_late() if self._late.is_set() else error
+        if self._late.is_set():
+            return self._too_late()
+        if isinstance(error, InterruptedRunError):
+            raise error
+        return error
 
     def _too_late(self) -> TimedOutError:
         limit = 0.0 if self._timeout is None else self._timeout.total_seconds()

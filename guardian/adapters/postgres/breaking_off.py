@@ -12,18 +12,13 @@ _ANSWER_SECONDS = 5
 
 
 def break_off(connection: psycopg.Connection) -> None:
-    """Cancel what runs there. Raises nothing; whoever waits on the connection hears of it.
+    """Cancel what runs there and end the connection. Raises nothing; whoever uses it will hear.
 
-    A server that hangs, or a network that swallows everything, takes no request to cancel either:
-    then the connection itself is shut down, so that nobody waits for it for ever.
+    The request to cancel makes the server stop its work; a server that hangs, or a network that
+    swallows everything, does not take it. So nobody waits for the answer: the connection is shut.
     """
-    try:
+    with contextlib.suppress(psycopg.Error):
         connection.cancel_safe(timeout=_ANSWER_SECONDS)
-    except psycopg.Error:
-        _shut_down(connection)
-
-
-def _shut_down(connection: psycopg.Connection) -> None:
     # A copy of the descriptor: closing the connection meanwhile must not hand us another file.
     with (
         contextlib.suppress(psycopg.Error, OSError),

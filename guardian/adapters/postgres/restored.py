@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,12 +12,13 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from guardian.adapters.postgres.breaking_off import break_off
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.fingerprinter import Fingerprinter, SharedSnapshot
 from guardian.adapters.postgres.loading import Loader, LoadOptions, RowCounts
 from guardian.adapters.postgres.session import settle_session
 from guardian.adapters.postgres.tables import list_tables
-from guardian.errors import UnsuitableTargetError
+from guardian.errors import InterruptedRunError, UnsuitableTargetError
 from guardian.model import Difference, Fingerprint, ProofLevel
 from guardian.ports import Archive
 from guardian.units import format_duration
@@ -67,7 +69,8 @@ class PostgresDatabase:
         self._program = program
         self._encoding = encoding
         self._options = options
-        self._running: Callable[[], None] | None = None
+        self._cancelled = threading.Event()
+        self._stop: Callable[[], None] | None = None
 
     def restore(
         self, archive: Archive, row_counts: RowCounts, advance: Callable[[int], None]
@@ -82,13 +85,11 @@ class PostgresDatabase:
             row_counts=row_counts,
             advance=advance,
         )
-        self._running = loader.cancel
         try:
-            loader.run()
+            with self._stopped_by(loader.cancel):
+                loader.run()
         except psycopg.Error as error:
             raise self.connector.translate(error, self.name) from error
-        finally:
-            self._running = None
 
     def fingerprint(
         self, level: ProofLevel, seed: int, advance: Callable[[int], None]
@@ -106,8 +107,8 @@ class PostgresDatabase:
                 seed=seed,
                 processes=self._options.jobs,
             )
-            self._running = fingerprinter.cancel
-            return fingerprinter.take(level, advance)
+            with self._stopped_by(fingerprinter.cancel, connection):
+                return fingerprinter.take(level, advance)
 
     def ask(self, query: str, settings: Sequence[str]) -> tuple[bool, str]:
         """Run one of the user's checks, read-only, under the source's search path."""
@@ -125,36 +126,73 @@ class PostgresDatabase:
         """Run amcheck over every heap and B-tree, each row looked up in each index."""
         with self._session() as connection:
             settle_session(connection, self._encoding)
-            try:
-                connection.execute("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
-            except psycopg.errors.FeatureNotSupported as error:
-                raise _no_amcheck() from error
-            except psycopg.errors.UndefinedFile as error:
-                raise _no_amcheck() from error
-            return [*_damaged_indexes(connection), *_damaged_heaps(connection)]
+            schema = _amcheck_schema(connection)
+            return [
+                *_damaged_indexes(connection, schema),
+                *_damaged_heaps(connection, schema),
+            ]
 
     def cancel(self) -> None:
-        """Stop what runs, from another thread."""
-        if (stop := self._running) is not None:
+        """Stop what runs, and whatever would run after it, from another thread."""
+        self._cancelled.set()
+        if (stop := self._stop) is not None:
             stop()
 
     @contextmanager
     def _session(self) -> Iterator[psycopg.Connection]:
         try:
-            with self.connector.connect(self.name, self._options.purpose) as connection:
-                self._running = lambda: connection.cancel_safe(timeout=5)
+            with (
+                self.connector.connect(self.name, self._options.purpose) as connection,
+                self._stopped_by(lambda: None, connection),
+            ):
                 yield connection
         except psycopg.Error as error:
             raise self.connector.translate(error, self.name) from error
+
+    @contextmanager
+    def _stopped_by(
+        self, stop: Callable[[], None], connection: psycopg.Connection | None = None
+    ) -> Iterator[None]:
+        """While the block lasts, :meth:`cancel` stops it so, and ends the connection."""
+
+        def stop_all() -> None:
+            try:
+                stop()
+            except psycopg.Error as error:  # no answer to a request to cancel
+                _log.debug("%s", error)
+            if connection is not None:
+                break_off(connection)
+
+        before, self._stop = self._stop, stop_all
+        try:
+            if self._cancelled.is_set():
+                raise InterruptedRunError("the restore was stopped")
+            yield
         finally:
-            self._running = None
+            self._stop = before
 
 
-def _no_amcheck() -> UnsuitableTargetError:
-    return UnsuitableTargetError(
-        "amcheck is not installed where the backup was restored to",
-        mend="install PostgreSQL's contrib modules there, or set verify.amcheck: false",
-    )
+def _amcheck_schema(connection: psycopg.Connection) -> sql.Identifier:
+    """Where amcheck's functions are; it is installed where the database does not have it itself.
+
+    Raises:
+        UnsuitableTargetError: the server does not have it.
+    """
+    # Event triggers of the restored database are not to forbid it (17 and later have them off).
+    connection.execute("SET session_replication_role = replica")
+    try:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
+        raise UnsuitableTargetError(
+            "amcheck is not installed where the backup was restored to",
+            mend="install PostgreSQL's contrib modules there, or set verify.amcheck: false",
+        ) from error
+    row = connection.execute(
+        "SELECT n.nspname::text FROM pg_catalog.pg_extension e "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'amcheck'"
+    ).fetchone()
+    assert row is not None
+    return sql.Identifier(row[0])
 
 
 def _asked(connection: psycopg.Connection, query: str, settings: Sequence[str]) -> tuple[bool, str]:
@@ -173,6 +211,8 @@ def _answer(cursor: psycopg.Cursor[tuple[object, ...]]) -> tuple[bool, str]:
     if cursor.description is None:
         return False, "no result"
     rows = cursor.fetchmany(2)
+    if cursor.nextset():
+        return False, "more than one statement"
     if len(rows) != 1:
         return False, "no row" if not rows else "more than one row"
     if len(rows[0]) != 1:
@@ -182,25 +222,22 @@ def _answer(cursor: psycopg.Cursor[tuple[object, ...]]) -> tuple[bool, str]:
     return value is True, "null" if value is None else shown[:_ANSWER_LENGTH]
 
 
-def _damaged_indexes(connection: psycopg.Connection) -> Iterator[Difference]:
+def _damaged_indexes(
+    connection: psycopg.Connection, schema: sql.Identifier
+) -> Iterator[Difference]:
     for name, oid in connection.execute(_INDEXES).fetchall():
+        statement = sql.SQL("SELECT {}.bt_index_check({}::oid::regclass, true)")
         try:
-            connection.execute(
-                "SELECT pg_catalog.bt_index_check(%s::oid::regclass, heapallindexed => true)",
-                (oid,),
-            )
-        except psycopg.errors.IndexCorrupted as error:
-            yield Difference(f"index {name}", "sound", error.diag.message_primary or "corrupted")
-        except psycopg.errors.DataCorrupted as error:
+            connection.execute(statement.format(schema, sql.Literal(oid)))
+        except (psycopg.errors.IndexCorrupted, psycopg.errors.DataCorrupted) as error:
             yield Difference(f"index {name}", "sound", error.diag.message_primary or "corrupted")
 
 
-def _damaged_heaps(connection: psycopg.Connection) -> Iterator[Difference]:
+def _damaged_heaps(connection: psycopg.Connection, schema: sql.Identifier) -> Iterator[Difference]:
     if connection.info.server_version < 140000:
         return
     for name, oid in connection.execute(_HEAPS).fetchall():
-        statement = sql.SQL(
-            "SELECT msg FROM pg_catalog.verify_heapam({}::oid::regclass) LIMIT 1"
-        ).format(sql.Literal(oid))
-        for (message,) in connection.execute(statement).fetchall():
+        statement = sql.SQL("SELECT msg FROM {}.verify_heapam({}::oid::regclass) LIMIT 1")
+        found = connection.execute(statement.format(schema, sql.Literal(oid)))
+        for (message,) in found.fetchall():
             yield Difference(f"table {name}", "sound", str(message))
