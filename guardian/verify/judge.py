@@ -53,7 +53,8 @@ def judge(evidence: Evidence) -> Verdict:
 
     Damage of the stored bytes counts before all else. Then what went wrong, the worst first: a
     failed stage, differences, checks. Each is ``inconclusive`` where a caveat (or, for a failed
-    stage, an obstacle) may be the cause; both are named then. Nothing wrong is ``proven`` only if
+    stage, an obstacle) may be the cause; both are named then. An obstacle alone comes before
+    checks, and after differences, which were found before it. Nothing wrong is ``proven`` only if
     there was a fingerprint and the restored database was really compared with it.
     """
     if evidence.stored_damage is not None:
@@ -61,11 +62,11 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.damage is not None:
         doubts = (evidence.obstacle, *evidence.caveats)
         return _negative(ProofResult.UNRESTORABLE, evidence.damage, doubts)
-    if evidence.obstacle is not None:
-        return _verdict(ProofResult.INCONCLUSIVE, evidence.obstacle)
-    if evidence.differences:
+    if evidence.differences:  # found before whatever kept the checks from being done
         named = _listed(map(_difference, evidence.differences))
         return _negative(ProofResult.MISMATCH, f"differs: {named}", evidence.caveats)
+    if evidence.obstacle is not None:
+        return _verdict(ProofResult.INCONCLUSIVE, evidence.obstacle)
     if failed := [check.name for check in evidence.checks if not check.passed]:
         word = "check" if len(failed) == 1 else "checks"
         named = _listed(f"{name!r}" for name in failed)

@@ -74,6 +74,16 @@ def test_an_empty_database_that_is_said_to_be_empty_is_proven() -> None:
             DIFFERS,
         ),
         (
+            {"differences": (LOST,), "obstacle": "amcheck is not installed"},
+            ProofResult.MISMATCH,
+            DIFFERS,
+        ),
+        (
+            {"checks": (SHORT,), "obstacle": "it took too long"},
+            ProofResult.INCONCLUSIVE,
+            "it took too long",
+        ),
+        (
             {"differences": (LOST,), "caveats": (CAVEAT,)},
             ProofResult.INCONCLUSIVE,
             f"{DIFFERS}; but this may be the cause: {CAVEAT}",
