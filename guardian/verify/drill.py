@@ -184,10 +184,14 @@ class Drill:
         )
         self._progress.begin(f"{look.ref}: drill, fetching")
         try:
-            fingerprint, missing = self._read_small_parts(reader, manifest)
-            look.evidence = replace(look.evidence, expected=fingerprint)
-            self._progress.begin(f"{look.ref}: drill, starting a server")
-            with self._scratch.open(manifest, fingerprint, self._plan.jobs) as database:
+            with ExitStack() as stack:
+                stack.enter_context(self._scratch.warming(manifest))
+                fingerprint, missing = self._read_small_parts(reader, manifest)
+                look.evidence = replace(look.evidence, expected=fingerprint)
+                self._progress.begin(f"{look.ref}: drill, starting a server")
+                database = stack.enter_context(
+                    self._scratch.open(manifest, fingerprint, self._plan.jobs)
+                )
                 look.evidence = replace(look.evidence, caveats=tuple(database.caveats))
                 with stopping.over(database):
                     self._restore(look, reader, database, fingerprint)

@@ -1,0 +1,299 @@
+"""The drill of the drill: damaged copies of a real backup, each of which a drill must catch.
+
+A drill that never says no proves nothing. So one backup that is proven is damaged in every way that
+we know of, on the fly or in copies, and drilled each time by the very code that drills backups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from guardian.backup.fingerprint import decode_fingerprint
+from guardian.backup.recovery import read_manifest
+from guardian.errors import GuardianError, InconclusiveError, InterruptedRunError
+from guardian.model import (
+    BackupId,
+    DatabaseDamage,
+    DatabaseRef,
+    Fingerprint,
+    Manifest,
+    Part,
+    PartKind,
+    ProofLevel,
+    ProofRecord,
+    ProofResult,
+)
+from guardian.ports import Encryptor, Store, Workshop
+from guardian.restore.opening import DumpArchive
+from guardian.units import format_duration
+from guardian.verify.bench import Bench
+from guardian.verify.damaged_store import DamagedStore, ReadOnlyStore, replaced
+from guardian.verify.forging import Claim, ForgedSource
+from guardian.verify.trial import (
+    FOREIGN,
+    SWAPPED,
+    UNDAMAGED,
+    WRONG_KEY,
+    Finding,
+    Outcome,
+    SelfTestReport,
+    StoredTrial,
+    Trial,
+    absent_parts,
+    judge_trial,
+    not_applicable,
+    of_part,
+    part_key,
+    stored_trials,
+    told,
+    unclear,
+)
+
+_SMALL = 256 << 20
+_COPY_COST = 1.7
+"""A copy that is damaged, dumped and drilled, in drills."""
+
+
+class SelfTest:
+    """Tries whether drills see anything, on real backups."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def run(
+        self,
+        ref: DatabaseRef,
+        backup: BackupId,
+        *,
+        known: Manifest | None = None,
+        other: Manifest | None = None,
+    ) -> SelfTestReport:
+        """Try everything that one backup allows.
+
+        ``known`` is the manifest as the catalog has it. ``other`` is another backup of the same
+        database in the same store, whose parts are put in place of this one's; without it one is
+        made.
+
+        Raises:
+            InterruptedRunError: a person or the system stopped us; nothing was left behind.
+            NotFoundError: there is no such backup.
+        """
+        bench = self._bench
+        store = ReadOnlyStore(bench.store)
+        trial = Trial(UNDAMAGED, "", ProofResult.PROVEN)
+        bench.progress.begin(f"{ref}: self-test, first {backup} as it is")
+        record = bench.drill(ref, backup, store=store, encryptor=bench.encryptor, known=known)
+        control = judge_trial(trial, record)
+        bench.progress.end(f"{ref}: self-test, {backup} as it is: {told(control)}")
+        report = SelfTestReport(ref, backup, store.name, control)
+        if not report.is_proven:
+            return report
+        manifest = known or read_manifest(store, ref, backup)
+        self._announce(manifest, record.seconds)
+        try:
+            return replace(report, findings=tuple(self._findings(manifest, other)))
+        except InterruptedRunError:
+            raise
+        except GuardianError as error:
+            raise InconclusiveError(
+                f"{ref}: the self-test could not be done: {error.message}", mend=error.mend
+            ) from error
+
+    def _announce(self, manifest: Manifest, drill_seconds: float) -> None:
+        """Say what will be done, and about how long it takes."""
+        trials = stored_trials(manifest)
+        drills = sum(one.trial.part == PartKind.DUMP.value for one in trials) + 2
+        copies = len(DatabaseDamage) + 1
+        seconds = (drills + _COPY_COST * copies) * drill_seconds
+        self._bench.progress.note(
+            f"{manifest.ref}: {_count(manifest)} trials: {len(trials) + len(manifest.parts)} with "
+            f"damaged bytes, one with a wrong key, and {copies} with a damaged copy of the "
+            f"database, each of which is dumped and drilled; about "
+            f"{format_duration(max(1, round(seconds)))}"
+        )
+
+    def _findings(self, manifest: Manifest, other: Manifest | None) -> Iterator[Finding]:
+        bench = self._bench
+        claim = _claim(bench, manifest)
+        with bench.workshops.open(manifest, claim.fingerprint, bench.plan.jobs) as workshop:
+            yield from _Series(bench, claim, other, workshop).run()
+
+
+class _Series:
+    """The trials of one backup, in order."""
+
+    def __init__(
+        self, bench: Bench, claim: Claim, other: Manifest | None, workshop: Workshop
+    ) -> None:
+        self._bench = bench
+        self._claim = claim
+        self._manifest = claim.manifest
+        self._level = claim.fingerprint.level
+        self._other = other
+        self._workshop = workshop
+        self._scratch = workshop.scratch
+        self._number = 0
+        self._seen: tuple[Fingerprint, tuple[str, ...]] | None = None
+        self._made: Manifest | None = None
+
+    def run(self) -> Iterator[Finding]:
+        """Every trial's finding."""
+        for one in stored_trials(self._manifest):
+            yield self._try_bytes(one)
+        yield from absent_parts(self._manifest)
+        yield self._try_wrong_key()
+        self._restore()
+        for damage in DatabaseDamage:
+            yield self._try_damage(damage)
+        yield self._try_swapped()
+        for part in self._manifest.parts:
+            yield self._try_foreign(part)
+
+    def _restore(self) -> None:
+        fingerprint = self._claim.fingerprint
+        self._bench.progress.begin(f"{self._manifest.ref}: self-test, restoring what is damaged")
+        counts = {(one.schema, one.name): one.rows for one in fingerprint.tables}
+        archive = DumpArchive(self._bench.reader(self._manifest))
+        self._workshop.original.restore(archive, counts, self._bench.progress.advance)
+
+    # --- damaged bytes ------------------------------------------------------------------------
+
+    def _try_bytes(self, one: StoredTrial) -> Finding:
+        def work() -> Finding:
+            store = DamagedStore(self._bench.store, one.key, one.opening)
+            return self._judged(one.trial, self._drill(store, self._bench.encryptor))
+
+        return self._tried(one.trial, work)
+
+    def _try_wrong_key(self) -> Finding:
+        trial = Trial(WRONG_KEY, "", ProofResult.INCONCLUSIVE)
+        key = self._bench.own.wrong_keys[self._manifest.encryption.kind]
+        return self._tried(
+            trial, lambda: self._judged(trial, self._drill(ReadOnlyStore(self._bench.store), key))
+        )
+
+    def _try_foreign(self, part: Part) -> Finding:
+        """A part of the user's other backup, or of one that was made here."""
+        trial = of_part(part, FOREIGN)
+
+        def work() -> Finding:
+            store, other = self._bench.store, self._other
+            if other is None:
+                store, other = self._bench.own.store, self._own_backup()
+            theirs = other.parts_of(part.kind)
+            if not theirs:
+                return not_applicable(trial, f"backup {other.id} has no such part")
+            opening = replaced(store, part_key(other, theirs[0]))
+            damaged = DamagedStore(self._bench.store, part_key(self._manifest, part), opening)
+            return self._judged(trial, self._drill(damaged, self._bench.encryptor))
+
+        return self._tried(trial, work)
+
+    # --- damaged databases --------------------------------------------------------------------
+
+    def _try_damage(self, damage: DatabaseDamage) -> Finding:
+        trial = Trial(damage.value, "", ProofResult.MISMATCH)
+
+        def work() -> Finding:
+            if damage is DatabaseDamage.ROW_CHANGED and self._level is not ProofLevel.CONTENT:
+                return not_applicable(trial, "the backup has row counts alone")
+            with self._workshop.damaged(damage, self._claim.fingerprint) as copy:
+                if copy is None:
+                    return not_applicable(trial, "the database has nothing to damage so")
+                source = ForgedSource(copy, self._claim, look=self._seen is None)
+                manifest = self._back_up(source)
+            if source.seen is not None:
+                self._seen = source.seen, copy.objects
+            named = replace(trial, part=copy.objects[0], naming=copy.objects)
+            try:
+                return self._judged(named, self._bench.drill_own(manifest, self._scratch))
+            finally:
+                self._bench.discard(manifest)
+
+        return self._tried(trial, work)
+
+    def _try_swapped(self) -> Finding:
+        """The undamaged database, with the fingerprint of a state that differs in one thing."""
+        trial = Trial(SWAPPED, PartKind.FINGERPRINT.value, ProofResult.MISMATCH)
+
+        def work() -> Finding:
+            if self._seen is None:
+                return not_applicable(trial, "the database has nothing that could differ")
+            fingerprint, objects = self._seen
+            claim = replace(self._claim, fingerprint=fingerprint)
+            self._made = self._back_up(ForgedSource(self._workshop.untouched(), claim))
+            named = replace(trial, naming=objects)
+            return self._judged(named, self._bench.drill_own(self._made, self._scratch))
+
+        return self._tried(trial, work)
+
+    def _own_backup(self) -> Manifest:
+        if self._made is None:
+            source = ForgedSource(self._workshop.untouched(), self._claim)
+            self._made = self._back_up(source)
+        return self._made
+
+    def _back_up(self, source: ForgedSource) -> Manifest:
+        with_globals = self._claim.globals_sql is not None
+        return self._bench.back_up(
+            source, self._manifest.ref, self._level, with_globals=with_globals
+        )
+
+    # --- one trial ----------------------------------------------------------------------------
+
+    def _drill(self, store: Store, encryptor: Encryptor) -> ProofRecord:
+        return self._bench.drill(
+            self._manifest.ref,
+            self._manifest.id,
+            store=store,
+            encryptor=encryptor,
+            known=self._manifest,
+            scratch=self._scratch,
+        )
+
+    def _judged(self, trial: Trial, record: ProofRecord) -> Finding:
+        """The finding. A drill that could not tell is only blamed where the undamaged one can."""
+        finding = judge_trial(trial, record)
+        if finding.outcome is not Outcome.MISSED or record.result is not ProofResult.INCONCLUSIVE:
+            return finding
+        store = ReadOnlyStore(self._bench.store)
+        control = self._drill(store, self._bench.encryptor)
+        if control.result is ProofResult.PROVEN:
+            return finding
+        return replace(finding, outcome=Outcome.UNCLEAR)
+
+    def _tried(self, trial: Trial, work: Callable[[], Finding]) -> Finding:
+        self._number += 1
+        label = f"self-test {self._number} of {_count(self._manifest)}: {_title(trial)}"
+        self._bench.progress.begin(label)
+        began = self._bench.clock.monotonic()
+        try:
+            finding = work()
+        except InterruptedRunError:
+            raise
+        except GuardianError as error:
+            finding = unclear(trial, str(error))
+        if finding.outcome is not Outcome.NOT_APPLICABLE:
+            seconds = round(self._bench.clock.monotonic() - began, 3)
+            finding = replace(finding, seconds=seconds)
+        self._bench.progress.end(f"{label}: {told(finding)}")
+        return finding
+
+
+def _claim(bench: Bench, manifest: Manifest) -> Claim:
+    """What the backup says of itself. It was proven a moment ago, so there is a fingerprint."""
+    reader = bench.reader(manifest)
+    fingerprints = [reader.data(part, _SMALL) for part in manifest.parts_of(PartKind.FINGERPRINT)]
+    globals_sql = [reader.data(part, _SMALL) for part in manifest.parts_of(PartKind.GLOBALS)]
+    fingerprint = decode_fingerprint(fingerprints[0])
+    return Claim(manifest, fingerprint, globals_sql[0] if globals_sql else None)
+
+
+def _count(manifest: Manifest) -> int:
+    """How many trials there are: bytes, a wrong key, databases, a swap, parts of another backup."""
+    return len(stored_trials(manifest)) + 1 + len(DatabaseDamage) + 1 + len(manifest.parts)
+
+
+def _title(trial: Trial) -> str:
+    return f"{trial.damage} ({trial.part})" if trial.part else trial.damage
