@@ -300,6 +300,12 @@ class RestoredDatabase(Protocol):
 class ScratchServers(Protocol):
     """Where drills restore to."""
 
+    def warming(self, manifest: Manifest) -> AbstractContextManager[None]:
+        """Begin, beside the caller's work, what :meth:`open` within the block will need.
+
+        Raises nothing: :meth:`open` tells what is wrong. What was begun is gone with the block.
+        """
+
     def open(
         self, manifest: Manifest, fingerprint: Fingerprint | None, jobs: int
     ) -> AbstractContextManager[RestoredDatabase]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -30,13 +33,18 @@ from guardian.adapters.scratch.cluster import SCRATCH_SETTINGS
 from guardian.adapters.scratch.embedded import EmbeddedServer
 from guardian.adapters.scratch.folder import sweep_strays
 from guardian.errors import (
+    DiskFullError,
     GuardianError,
     ScratchError,
     UnsuitableTargetError,
     VersionMismatchError,
 )
-from guardian.model import Fingerprint, Manifest
+from guardian.model import DatabaseFacts, Fingerprint, Manifest
 from guardian.ports import RestoredDatabase
+
+_log = logging.getLogger(__name__)
+
+_log = logging.getLogger(__name__)
 
 PREFIX = "guardian_drill_"
 PURPOSE = "drill"
@@ -45,6 +53,7 @@ _ROOM = 1.2
 _ROOM_BESIDE = 128 << 20
 _CONNECTIONS = 40
 _LOCKS_AN_OBJECT = 2
+_SHOWN_ROLES = 5
 _MOST_LOCKS = 100_000
 # What a scratch server may lack without the backup being any worse for it.
 _FLAGS = ("--no-tablespaces", "--no-subscriptions", "--no-security-labels")
@@ -74,6 +83,40 @@ class EmbeddedScratch:
         self._directory = directory
         self._templates = templates
         self._installations = installations
+        self._warm: _WarmServer | None = None
+
+    @contextmanager
+    def warming(self, manifest: Manifest) -> Iterator[None]:
+        """Make the cluster that is most likely to be wanted, on a thread."""
+        self._warm = _WarmServer(lambda: self._make_likeliest(manifest))
+        try:
+            yield
+        finally:
+            self._warm.discard()
+            self._warm = None
+
+    def _make_likeliest(self, manifest: Manifest) -> tuple[Programs, EmbeddedServer]:
+        programs = self._choices(manifest)[0]
+        server = self._server(manifest, programs)
+        try:
+            server.create()
+        except BaseException:
+            server.destroy()
+            raise
+        return programs, server
+
+    def _choices(self, manifest: Manifest) -> list[Programs]:
+        everything = find_installations() if self._installations is None else self._installations
+        return suitable_programs(manifest, everything)
+
+    def _server(self, manifest: Manifest, programs: Programs) -> EmbeddedServer:
+        size = max(manifest.facts.database_bytes, manifest.dumped_bytes)
+        return EmbeddedServer(
+            programs.server.bindir,
+            directory=self._directory,
+            needed_bytes=int(size * _ROOM) + _ROOM_BESIDE,
+            templates=self._templates,
+        )
 
     @contextmanager
     def open(
@@ -85,8 +128,7 @@ class EmbeddedScratch:
         those the source's own major, then the closest newer one.
         """
         sweep_strays(self._directory)
-        everything = find_installations() if self._installations is None else self._installations
-        choices = suitable_programs(manifest, everything)
+        choices = self._choices(manifest)
         shortcomings: list[GuardianError] = []
         for exact in (True, False):
             for programs in choices:
@@ -114,16 +156,10 @@ class EmbeddedScratch:
         exact: bool,
     ) -> tuple[EmbeddedServer, PostgresDatabase]:
         facts = manifest.facts
-        size = max(facts.database_bytes, manifest.dumped_bytes)
-        server = EmbeddedServer(
-            programs.server.bindir,
-            directory=self._directory,
-            settings=_settings(programs.server.major, fingerprint, jobs),
-            needed_bytes=int(size * _ROOM) + _ROOM_BESIDE,
-            templates=self._templates,
-        )
+        server = (self._warm and self._warm.take(programs)) or self._server(manifest, programs)
         try:
             server.create()
+            server.configure(_settings(programs.server.major, fingerprint, jobs))
             server.start()
             caveats = []
             with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
@@ -141,9 +177,67 @@ class EmbeddedScratch:
             major=programs.server.major,
             encoding=facts.encoding,
             options=_options(jobs, fingerprint, own_server=True),
-            caveats=caveats,
+            caveats=[caveat] if caveat else (),
         )
         return server, database
+
+
+class _LocaleMissingError(UnsuitableTargetError):
+    """The server cannot make a database with the source's encoding and locale."""
+
+
+def _create(connection: psycopg.Connection, facts: DatabaseFacts, *, exact: bool) -> str | None:
+    try:
+        return create_database(connection, _DATABASE, facts, exact=exact)
+    except UnsuitableTargetError as error:
+        raise _LocaleMissingError(error.message, mend=error.mend) from error
+
+
+@contextmanager
+def _translated(connector: Connector) -> Iterator[None]:
+    """Nothing that psycopg raises leaves this room untold."""
+    try:
+        yield
+    except psycopg.errors.DiskFull as error:
+        raise DiskFullError(
+            f"the scratch server has no room left: {error.diag.message_primary}",
+            mend="make room there, or name a folder on another disk in verify.scratch_dir",
+        ) from error
+    except psycopg.Error as error:
+        raise connector.translate(error) from error
+
+
+class _WarmServer:
+    """A server in the making. What goes wrong with it is told by whoever makes it again."""
+
+    def __init__(self, make: Callable[[], tuple[Programs, EmbeddedServer]]) -> None:
+        self._make = make
+        self._made: tuple[Programs, EmbeddedServer] | None = None
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="scratch", daemon=True).start()
+
+    def take(self, programs: Programs) -> EmbeddedServer | None:
+        """The server, if it is of these programs; it is the caller's then."""
+        self._ended.wait()
+        if self._made is None or self._made[0] != programs:
+            return None
+        _, server = self._made
+        self._made = None
+        return server
+
+    def discard(self) -> None:
+        """Nobody wants it any more."""
+        self._ended.wait()
+        if self._made is not None:
+            self._made[1].destroy()
+
+    def _run(self) -> None:
+        try:
+            self._made = self._make()
+        except GuardianError as error:
+            _log.info("no server was made ahead of time: %s", error)
+        finally:
+            self._ended.set()
 
 
 class GivenScratch:
@@ -160,16 +254,21 @@ class GivenScratch:
         self._source = source
         self._allow_source = allow_source_server
 
+    def warming(self, manifest: Manifest) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Nothing takes long here."""
+        return nullcontext()
+
     @contextmanager
     def open(
         self, manifest: Manifest, fingerprint: Fingerprint | None, jobs: int
     ) -> Iterator[RestoredDatabase]:
         """Create a database there; drop it when the block is left."""
         maintenance = self._connector.default_database
-        with self._connector.connect(maintenance, PURPOSE) as connection:
-            connection.execute("SET statement_timeout = 0")
-            if connection.info.server_version >= 140000:
-                connection.execute("SET idle_session_timeout = 0")
+        with (
+            _translated(self._connector),
+            self._connector.connect(maintenance, PURPOSE) as connection,
+        ):
+            _settle(connection)
             self._refuse_source(connection, manifest)
             version = connection.info.server_version
             client = _client_for(manifest, version)
@@ -189,7 +288,14 @@ class GivenScratch:
                         caveats=[caveat] if caveat else (),
                     )
                 finally:
-                    drop_database(self._connector, maintenance, name, purpose=PURPOSE)
+                    self._drop(maintenance, name)
+
+    def _drop(self, maintenance: str, name: str) -> None:
+        """Drop it; where that fails, what the drill saw counts all the same."""
+        try:
+            drop_database(self._connector, maintenance, name, purpose=PURPOSE)
+        except GuardianError as error:
+            _log.warning("%s is left behind, the next drill there drops it: %s", name, error)
 
     def _refuse_source(self, connection: psycopg.Connection, manifest: Manifest) -> None:
         if self._allow_source:
@@ -211,13 +317,25 @@ class GivenScratch:
                 sql.SQL("CREATE ROLE {} NOLOGIN;")
                 .format(sql.Identifier(role))
                 .as_string(connection)
-                for role in missing[:5]
+                for role in missing
             )
+            shown = ", ".join(missing[:_SHOWN_ROLES])
             raise UnsuitableTargetError(
                 f"the scratch server lacks {len(missing)} roles that ownership and grants need: "
-                f"{', '.join(missing[:5])}",
-                mend=statements,
+                f"{shown}{', …' if len(missing) > _SHOWN_ROLES else ''}",
+                mend=f"create them there: {statements}",
             )
+
+
+def _settle(connection: psycopg.Connection) -> None:
+    """What the role or the database may have set otherwise, and would be in our way."""
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(f"SET {name} = 0".encode())
+    connection.execute("SET default_transaction_read_only = off")
+    if connection.info.server_version >= 140000:
+        connection.execute("SET idle_session_timeout = 0")
+    if connection.info.server_version >= 170000:
+        connection.execute("SET transaction_timeout = 0")
 
 
 def suitable_programs(manifest: Manifest, installations: Sequence[Installation]) -> list[Programs]:

@@ -9,21 +9,23 @@ loading its share of the tables. So a parallel restore needs no plain copy on di
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import psycopg
 
+from guardian.adapters.postgres.begun import BegunStream
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.crew import Countdown, Crew, run_at_once
 from guardian.adapters.postgres.feeding import Script, ScriptEndedError, feed_tables
 from guardian.adapters.postgres.pg_restore import IntoFile, running_restore
 from guardian.errors import DamagedPartError, UnrestorableError, UnsuitableTargetError
 from guardian.ports import Archive, Readable
-from guardian.restore.archive import Section, Toc, TocEntry, TocReader, UnknownArchiveError
+from guardian.restore.archive import Section, Toc, TocEntry, UnknownArchiveError
 from guardian.restore.sharing import early_indexes, share_tables
 
 _BLOCK = 1 << 20
@@ -77,6 +79,8 @@ class Loader:
         self._cancelled = False
         self._streams = 1
         self._last_table = 0
+        self._begun: BegunStream | None = None
+        self._taking = threading.Lock()
         self._early: queue.SimpleQueue[TocEntry] = queue.SimpleQueue()
         self._built: set[int] = set()
         self._fresh: frozenset[tuple[str, str]] = frozenset()
@@ -102,28 +106,21 @@ class Loader:
             raise
 
     def _run(self) -> None:
-        try:
-            head, toc = self._read_head()
-        except UnknownArchiveError:  # newer than we know; pg_restore may know it all the same
-            self._run_streamed()
-            return
-        with IntoFile("toc", head) as file:
-            self._run_in_pieces(file, toc)
+        with ExitStack() as stack:
+            begun = stack.enter_context(BegunStream(self._archive))
+            try:
+                head, toc = begun.read_head()
+            except UnknownArchiveError:  # newer than we know; pg_restore may know it all the same
+                self._run_streamed()
+                return
+            self._begun = begun
+            self._run_in_pieces(stack.enter_context(IntoFile("toc", head)), toc)
 
     def _see_the_end(self) -> None:
         if not self._cancelled:
             with self._archive.open() as stream:
                 while stream.read(_BLOCK):
                     pass
-
-    def _read_head(self) -> tuple[bytes, Toc]:
-        reader = TocReader()
-        with self._archive.open() as stream:
-            while block := stream.read(_BLOCK):
-                if (toc := reader.feed(block)) is not None:
-                    return reader.head, toc
-        reader.close()
-        raise AssertionError
 
     def _run_streamed(self) -> None:
         """All in one run, as RESTORE.txt does."""
@@ -236,6 +233,14 @@ class Loader:
             while tool.output.read(_BLOCK):  # comments follow the last rows
                 pass
             tool.finish()
+
+    def _stream(self) -> AbstractContextManager[Readable]:
+        """The archive from its start: for one of us the stream that the head came from."""
+        with self._taking:
+            begun, self._begun = self._begun, None
+        if begun is not None and begun.is_fresh:
+            return nullcontext(begun)
+        return self._archive.open()
 
     def _loading_connection(self) -> psycopg.Connection:
         connection = self._connector.connect(self._database, self._options.purpose)

@@ -192,6 +192,11 @@ class EmbeddedServer:
             self._template = self._templates.fill(self.data_dir, self._key(), self._initdb)
         self._write_settings()
 
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """More settings, over those that were given; for a server that was not started yet."""
+        self._settings.update(settings)
+        self._write_settings()
+
     def start(self) -> None:
         """Start the server and return when it takes connections."""
         if self.is_running:
