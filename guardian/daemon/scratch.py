@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import logging
 import os
 import re
 import threading
@@ -41,8 +40,6 @@ from guardian.errors import (
 )
 from guardian.model import DatabaseFacts, Fingerprint, Manifest
 from guardian.ports import RestoredDatabase
-
-_log = logging.getLogger(__name__)
 
 _log = logging.getLogger(__name__)
 
@@ -131,20 +128,23 @@ class EmbeddedScratch:
         choices = self._choices(manifest)
         shortcomings: list[GuardianError] = []
         for exact in (True, False):
-            for programs in choices:
+            candidates, choices = choices, []
+            for programs in candidates:
                 try:
                     server, database = self._prepare(
                         manifest, fingerprint, programs, jobs, exact=exact
                     )
                 except (UnsuitableTargetError, ScratchError) as error:
                     shortcomings.append(error)
+                    if isinstance(error, _LocaleMissingError):
+                        choices.append(programs)
                     continue
                 try:
                     yield database
                 finally:
                     server.destroy()
                 return
-        raise shortcomings[-1]
+        raise shortcomings[0]  # what the most faithful of them lacks
 
     def _prepare(
         self,
@@ -161,17 +161,16 @@ class EmbeddedScratch:
             server.create()
             server.configure(_settings(programs.server.major, fingerprint, jobs))
             server.start()
-            caveats = []
-            with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+            connector = Connector("scratch", server.dsn(_DATABASE))
+            with _translated(connector), connector.connect("postgres", PURPOSE) as connection:
                 require_extensions(connection, facts)
                 _make_roles(connection, () if fingerprint is None else fingerprint.roles)
-                caveat = create_database(connection, _DATABASE, facts, exact=exact)
-                caveats += [caveat] if caveat else []
+                caveat = _create(connection, facts, exact=exact)
         except BaseException:
             server.destroy()
             raise
         database = PostgresDatabase(
-            Connector("scratch", server.dsn(_DATABASE)),
+            connector,
             _DATABASE,
             programs.client.tool("pg_restore"),
             major=programs.server.major,

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.connection import APPLICATION_NAME, Connector
 from guardian.errors import GuardianError, PermissionDeniedError, UnsuitableTargetError
 from guardian.model import DatabaseFacts
 
@@ -35,11 +35,9 @@ def side_database_name(connection: psycopg.Connection, prefix: str) -> Iterator[
     """
     name = prefix + secrets.token_hex(_TOKEN_BYTES)
     connection.execute("SELECT pg_catalog.pg_advisory_lock(%s, %s)", _lock_key(name))
-    try:
-        yield name
-    finally:
-        if not connection.closed:
-            connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", _lock_key(name))
+    yield name
+    # After an error the server may not answer: then the lock goes with the connection.
+    connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", _lock_key(name))
 
 
 def stray_side_databases(connection: psycopg.Connection, prefix: str) -> Iterator[str]:
@@ -75,12 +73,29 @@ def sweep_side_databases(connection: psycopg.Connection, prefix: str) -> tuple[s
     swept = []
     for name in stray_side_databases(connection, prefix):
         try:
+            _end_orphans(connection, name)
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
             _log.info("dropped %s, left behind by a run that died", name)
             swept.append(name)
         except psycopg.Error as error:
             _log.warning("%s cannot be dropped: %s", name, error)
     return tuple(swept)
+
+
+def _end_orphans(connection: psycopg.Connection, name: str) -> None:
+    """End sessions that outlived their guardian: a server notices only when it next writes to them.
+
+    Theirs is the name that guardian's sessions bear; anybody else's session keeps the database.
+    """
+    function = "pg_terminate_backend(pid, 5000)"
+    if connection.info.server_version < 140000:
+        function = "pg_terminate_backend(pid)"
+    connection.execute(
+        sql.SQL(
+            f"SELECT pg_catalog.{function} FROM pg_catalog.pg_stat_activity "  # noqa: S608
+            "WHERE datname = {} AND application_name ~ {}"
+        ).format(sql.Literal(name), sql.Literal(f"^{APPLICATION_NAME}( |$)"))
+    )
 
 
 def _locked_elsewhere(connection: psycopg.Connection, name: str) -> bool:
