@@ -192,19 +192,19 @@ class Loader:
 
     def _read_all(self) -> None:
         """Without rows, too, the archive's end tells whether it is whole."""
-        with self._archive.open() as stream:
+        with self._stream() as stream:
             feed = self._counted(stream)
             while feed.read(_BLOCK):
                 pass
 
     def _load_large_objects(self, entries: Sequence[TocEntry]) -> None:
-        with self._archive.open() as stream, IntoFile("list", _list_lines(entries)) as listed:
+        with self._stream() as stream, IntoFile("list", _list_lines(entries)) as listed:
             self._restore([], feed=self._counted(stream), listed=listed)
 
     def _load_share(
         self, share: Sequence[TocEntry], indexes: Mapping[int, Sequence[TocEntry]]
     ) -> None:
-        with self._archive.open() as stream, ExitStack() as stack:
+        with self._stream() as stream, ExitStack() as stack:
             listed = stack.enter_context(IntoFile("list", _list_lines(share)))
             tool = stack.enter_context(
                 running_restore(
