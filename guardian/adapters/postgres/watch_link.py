@@ -126,10 +126,10 @@ class Link:
         connection.execute("; ".join(["BEGIN", *settings]).encode(), prepare=False)
         try:
             rows = connection.execute(query(name), parameters, prepare=False).fetchall()
-            connection.execute("COMMIT")
+            connection.execute("COMMIT", prepare=False)
         except psycopg.Error:
             with contextlib.suppress(psycopg.Error):
-                connection.execute("ROLLBACK")
+                connection.execute("ROLLBACK", prepare=False)
             raise
         return rows
 
