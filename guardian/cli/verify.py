@@ -59,8 +59,8 @@ def verify(
         if self_test:
             from guardian.cli.self_test import run_self_test
 
-            run_self_test(app, chosen, store, as_json=as_json)
-            return
+            places = [(record, _store_of(app, record, store)) for record in chosen]
+            run_self_test(app, places, as_json=as_json)
         with make_progress(quiet=as_json) as progress:
             for record in chosen:
                 try:

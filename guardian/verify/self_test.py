@@ -51,8 +51,8 @@ from guardian.verify.trial import (
 )
 
 _SMALL = 256 << 20
-_COPY_COST = 1.7
-"""A copy that is damaged, dumped and drilled, in drills."""
+_COPY_COST = 2
+"""A copy that is damaged, dumped, restored and compared, in restores with their comparison."""
 
 
 class SelfTest:
@@ -90,7 +90,7 @@ class SelfTest:
         if not report.is_proven:
             return report
         manifest = known or read_manifest(store, ref, backup)
-        self._announce(manifest, record.seconds)
+        self._announce(manifest, record)
         try:
             return replace(report, findings=tuple(self._findings(manifest, other)))
         except InterruptedRunError:
@@ -100,12 +100,13 @@ class SelfTest:
                 f"{ref}: the self-test could not be done: {error.message}", mend=error.mend
             ) from error
 
-    def _announce(self, manifest: Manifest, drill_seconds: float) -> None:
+    def _announce(self, manifest: Manifest, drilled: ProofRecord) -> None:
         """Say what will be done, and about how long it takes."""
         trials = stored_trials(manifest)
         drills = sum(one.trial.part == PartKind.DUMP.value for one in trials) + 2
         copies = len(DatabaseDamage) + 1
-        seconds = (drills + _COPY_COST * copies) * drill_seconds
+        once = drilled.restore_seconds + drilled.compare_seconds
+        seconds = drilled.seconds + (drills + _COPY_COST * copies) * once
         self._bench.progress.note(
             f"{manifest.ref}: {_count(manifest)} trials: {len(trials) + len(manifest.parts)} with "
             f"damaged bytes, one with a wrong key, and {copies} with a damaged copy of the "
