@@ -66,7 +66,8 @@ _SAID = re.compile(r"^pg_restore: (?:error|fatal): (.+)", re.MULTILINE)
 _SEVERITY = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.+)")
 # Messages that end with the value that a type's input refused, or begin with it. The value may
 # hold quotes, and line breaks that cut it short.
-_VALUE_LAST = re.compile(r': (?:".*|0x[0-9a-f]{2}.*)', re.DOTALL)
+_VALUE_LAST = re.compile(r': ".*', re.DOTALL)
+_BYTES = re.compile(r"0x[0-9a-f]{2}(?: 0x[0-9a-f]{2})*")
 _VALUE_FIRST = re.compile(r'^(value |numeric |)".*"(?= is (?:out of range|not a valid))', re.DOTALL)
 
 
@@ -312,7 +313,8 @@ def server_failure(said: str, about: str | None, *, whole: str | None = None) ->
 
 def without_values(said: str) -> str:
     """A message of the server without the values it quotes: they are some row's."""
-    return _VALUE_LAST.sub(": …", _VALUE_FIRST.sub(r'\1"…"', said, count=1), count=1)
+    said = _VALUE_FIRST.sub(r'\1"…"', said, count=1)
+    return _BYTES.sub("…", _VALUE_LAST.sub(": …", said, count=1))
 
 
 def _about(entry: str) -> str:
