@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from guardian.config.backing import VerifyConfig
     from guardian.model import BackupId, BackupRecord
     from guardian.ports import Clock, Progress, ScratchServers, Store
+    from guardian.restore.result import RestoreResult
+    from guardian.restore.target import Wish
     from guardian.verify.drill import DrillResult
     from guardian.watch.model import Mode
     from guardian.watch.patrol import Patrol
@@ -307,6 +309,67 @@ class App:
                 version=__version__,
             )
             return drill.run(ref, backup)
+
+    def restore(
+        self,
+        record: BackupRecord,
+        dsn: str,
+        wish: Wish,
+        progress: Progress,
+        *,
+        store: str | None = None,
+    ) -> RestoreResult:
+        """Restore a backup into the database that ``dsn`` names.
+
+        Raises:
+            GuardianError: as Restorer.run; NotFoundError when no configured store has the backup.
+        """
+        from guardian.adapters.postgres.target import open_target
+        from guardian.adapters.postgres.tools import find_installations
+        from guardian.adapters.stores.spooling import SpoolingStore
+        from guardian.adapters.zstd import ZstdCompressor
+        from guardian.daemon.scratch import fitting_client
+        from guardian.restore.run import Equipment, Restorer
+
+        folder = self._verify_section(record.ref.server).scratch_dir
+        equipment = Equipment(
+            encryptor=self.encryptor,
+            compressor=ZstdCompressor(),
+            catalog=self.catalog,
+            clock=self.clock,
+            progress=progress,
+            holder=current_holder(self._command),
+            token=lambda: secrets.token_hex(3),
+        )
+        with ExitStack() as stack:
+            stores: list[Store] = []
+            for name in self._stores_of(record, store):
+                place = self.store(name)
+                if self.config.stores[name].kind != "local" and wish.jobs > 1:
+                    place = stack.enter_context(SpoolingStore(place, folder))
+                stores.append(place)
+            target = stack.enter_context(
+                open_target(
+                    dsn,
+                    lambda dumped_by, server: fitting_client(
+                        dumped_by, server, find_installations()
+                    ),
+                )
+            )
+            return Restorer(stores, equipment).run(record, target, wish)
+
+    def _stores_of(self, record: BackupRecord, wanted: str | None) -> list[str]:
+        """Where to read a backup: the store that was asked for, else local ones first."""
+        if wanted is not None:
+            return [wanted]
+        configured = [name for name in record.stores if name in self.stores]
+        if not configured:
+            raise NotFoundError(
+                f"backup {record.id} lies in {', '.join(record.stores) or 'no store'}, none of "
+                "which is configured",
+                mend="guardian catalog rebuild looks again",
+            )
+        return sorted(configured, key=lambda name: self.config.stores[name].kind != "local")
 
     def scratch(self, server: str) -> ScratchServers:
         """Where one server's drills restore to."""

@@ -292,7 +292,7 @@ class _Restore:
             return
         self._progress.begin(f"{self._manifest.ref}: ANALYZE")
         try:
-            work.analyze()
+            self._warnings += work.analyze()
         except InterruptedRunError:
             raise
         except GuardianError as error:

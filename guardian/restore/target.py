@@ -285,8 +285,8 @@ class RestoreWork(Protocol):
     ) -> Fingerprint:
         """What it holds now. Raises GuardianError when it cannot be read."""
 
-    def analyze(self) -> None:
-        """Give the planner its statistics. Raises GuardianError."""
+    def analyze(self) -> Sequence[str]:
+        """Give the planner its statistics; sentences about what has none. Raises GuardianError."""
 
     def finish(self) -> Finished:
         """Take the wanted name, in one step; or keep the copy under another that no sweep takes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -78,9 +78,9 @@ class Beside:
         """What it holds now."""
         return self._database.fingerprint(level, seed, advance)
 
-    def analyze(self) -> None:
+    def analyze(self) -> Sequence[str]:
         """ANALYZE."""
-        analyze(self._database.connector, self._database.name, PURPOSE)
+        return analyze(self._database.connector, self._database.name, PURPOSE)
 
     def finish(self) -> Finished:
         """Take the wanted name; what had it is kept, or dropped if it was empty."""

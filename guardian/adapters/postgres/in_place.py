@@ -27,6 +27,14 @@ from guardian.restore.target import Finished, RestoreOrder, Way
 _BLOCK = 1 << 20
 _NAMED = 5
 
+_ANALYZED = """
+SELECT n.nspname::text, c.relname::text
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+   AND n.nspname <> 'information_schema'
+ ORDER BY c.relpages DESC
+"""
+
 Table = tuple[str, str]
 
 
@@ -101,9 +109,9 @@ class InPlace:
         """What it holds now."""
         return self._database.fingerprint(level, seed, advance)
 
-    def analyze(self) -> None:
+    def analyze(self) -> Sequence[str]:
         """ANALYZE."""
-        analyze(self._connector, self._database.name, self._purpose)
+        return analyze(self._connector, self._database.name, self._purpose)
 
     def finish(self) -> Finished:
         """It has its name; what belongs to the database as a whole comes as far as we may."""
@@ -141,11 +149,24 @@ class HeldBack:
         return given
 
 
-def analyze(connector: Connector, database: str, purpose: str) -> None:
-    """ANALYZE all of a database that we may."""
+def analyze(connector: Connector, database: str, purpose: str) -> Sequence[str]:
+    """ANALYZE each table that we may; a sentence about those that it failed for.
+
+    One by one: an expression in an index or in statistics may fail for one table alone.
+    """
     with _session(connector, database, purpose) as connection:
         connection.execute("SET client_min_messages = error")  # of tables that are not ours
-        connection.execute("ANALYZE")
+        tables = connection.execute(_ANALYZED).fetchall()
+        failed = []
+        for schema, name in tables:
+            table = sql.Identifier(schema, name)
+            try:
+                connection.execute(sql.SQL("ANALYZE {}").format(table))
+            except psycopg.OperationalError:
+                raise
+            except psycopg.Error:
+                failed.append(table.as_string(connection))
+    return [f"ANALYZE fails for {_listed(failed)}"] if failed else []
 
 
 def require_empty_tables(

@@ -40,8 +40,10 @@ from guardian.adapters.postgres.side_database import (
 )
 from guardian.adapters.postgres.tools import Installation
 from guardian.errors import (
+    ConfigError,
     GuardianError,
     UnsuitableTargetError,
+    UsageError,
     VersionMismatchError,
 )
 from guardian.model import DatabaseFacts
@@ -59,6 +61,7 @@ from guardian.restore.target import (
 _log = logging.getLogger(__name__)
 
 PREFIX = "guardian_restore_"
+_LABEL = "to restore to"
 _EVENT_TRIGGERS_OFF = 170000
 
 _WANTED = """
@@ -368,3 +371,25 @@ class PostgresTarget:
         if situation.superuser and situation.server_version_num >= _EVENT_TRIGGERS_OFF:
             overrides["event_triggers"] = "off"  # a restored login trigger could keep us out
         return overrides
+
+
+def open_target(dsn: str, fitting: FittingClient) -> PostgresTarget:
+    """The target that a person wrote: a libpq URI or keyword string that names the database.
+
+    Raises:
+        UsageError: it is none, or names no database.
+    """
+    try:
+        database = psycopg.conninfo.conninfo_to_dict(dsn).get("dbname")
+        connector = Connector(_LABEL, dsn)
+    except (psycopg.ProgrammingError, ConfigError) as error:
+        # libpq's message quotes the DSN, password and all; ours must not.
+        raise UsageError(
+            "--to is not a libpq connection string",
+            mend="write postgresql://user@host:5432/database or host=… dbname=…",
+        ) from error
+    if not database:
+        raise UsageError(
+            "--to names no database", mend="write postgresql://user@host:5432/database"
+        )
+    return PostgresTarget(connector, str(database), fitting)
