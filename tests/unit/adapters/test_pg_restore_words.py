@@ -75,8 +75,8 @@ def entry(name: str = "users") -> TocEntry:
         ),
         (
             (
-                'pg_restore: error: could not execute query: ERROR:  could not extend file '
-                ""base/1/2": No space left on device\nHINT:  Check free disk space.\n"
+                "pg_restore: error: could not execute query: ERROR:  could not extend file "
+                '"base/1/2": No space left on device\nHINT:  Check free disk space.\n'
             ),
             DiskFullError,
             (
