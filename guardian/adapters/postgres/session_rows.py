@@ -9,6 +9,7 @@ from typing import Any
 
 from guardian.adapters.postgres.watch_link import str_of
 from guardian.watch.model import Observation, PreparedTransaction, Session
+from guardian.watch.redaction import without_secrets
 
 
 def observation_of(
@@ -58,7 +59,7 @@ def _session(
         client=str_of(client),
         backend_type=kind,
         state=str_of(state),
-        query=str_of(query),
+        query=without_secrets(str_of(query)),
         wait_event_type=str_of(wait_event_type),
         wait_event=str_of(wait_event),
         query_start=query_start,

@@ -11,6 +11,7 @@ from guardian.adapters.postgres.queries import query
 from guardian.adapters.postgres.questions import Questions, Row
 from guardian.watch.advice import literal
 from guardian.watch.diagnosis import Note, Section, SlowQueries, Statement
+from guardian.watch.redaction import without_secrets
 
 _NAME = "pg_stat_statements"
 
@@ -43,9 +44,13 @@ def slow_queries(questions: Questions, top: int) -> Section[SlowQueries]:
 def _top(rows: Sequence[Row], place: str, top: int) -> tuple[Statement, ...]:
     """The statements by one of their two places."""
     chosen = sorted((row for row in rows if row[place] <= top), key=lambda row: row[place])
-    names = {field.name for field in fields(Statement)}
+    names = {field.name for field in fields(Statement)} - {"query"}
     return tuple(
-        Statement(**{name: value for name, value in row.items() if name in names}) for row in chosen
+        Statement(
+            query=without_secrets(row["query"]),  # of CREATE ROLE it keeps the password, too
+            **{name: value for name, value in row.items() if name in names},
+        )
+        for row in chosen
     )
 
 
