@@ -130,8 +130,22 @@ class Patrol:
         self._attempt(self._save, round_)
         return round_.report(self._watcher.server, self._shortcomings(round_))
 
-    def kill(self, pid: int, action: Action, *, by: str, superusers: bool = True) -> KillRecord:
+    def kill(
+        self,
+        pid: int,
+        action: Action,
+        *,
+        by: str,
+        superusers: bool = True,
+        seen: Observation | None = None,
+        whatever_it_does: bool | None = None,
+    ) -> KillRecord:
         """One kill by hand, audited with mode ``manual``; a superuser's session too by default.
+
+        ``seen`` is the look on which the person decided: nobody else is hit, should the pid belong
+        to another session by now. Without it, whoever has the pid now is meant. With
+        ``whatever_it_does`` the session need not do any more what was seen; by default that holds
+        for terminating.
 
         What no configuration lifts holds here as well (own work, replication, workers, the
         comment that asks to be spared). ``by`` is the person, for the audit.
@@ -142,7 +156,7 @@ class Patrol:
             CatalogError: it cannot be written down, so nobody is hit.
             ConnectionFailedError, TimedOutError: whether it was hit is not known.
         """
-        observation = self._watcher.observe()
+        observation = seen or self._watcher.observe()
         server = self._watcher.server
         session = next((one for one in observation.sessions if one.pid == pid), None)
         if session is None:
@@ -161,7 +175,9 @@ class Patrol:
         draft = self._striker.draft(
             session, observation, action, KillMode.MANUAL, f"by hand: {by}", evidence={"by": by}
         )
-        done = self._striker.strike(session, draft, whatever_it_does=action is Action.TERMINATE)
+        if whatever_it_does is None:
+            whatever_it_does = action is Action.TERMINATE
+        done = self._striker.strike(session, draft, whatever_it_does=whatever_it_does)
         if (error := done.error or done.unsettled) is not None:
             raise error
         return done.record
