@@ -104,6 +104,17 @@ def entry(name: str = "users") -> TocEntry:
                 "file header"
             ),
         ),
+        (  # the first error counts, and what is named before it
+            f"pg_restore: warning: fatal error: no\npg_restore: error: one\n{TABLE}"
+            "pg_restore: error: two\n",
+            UnrestorableError,
+            "pg_restore reported an error: one",
+        ),
+        (
+            "pg_restore: error: a\x1b[2Jb\x00\n",
+            UnrestorableError,
+            r"pg_restore reported an error: a\x1b[2Jb\x00",
+        ),
         ("", UnrestorableError, "pg_restore reported an error: it said nothing"),
         ("\n \n", UnrestorableError, "pg_restore reported an error: it said nothing"),
         (
@@ -273,4 +284,4 @@ def test_a_name_in_bytes_of_no_encoding_can_be_written_down() -> None:
         _Said("22P02", "bad"), entry(b"caf\xe9".decode("utf-8", "surrogateescape"))
     )
     error.message.encode()
-    assert "caf" in error.message
+    assert r"caf\udce9" in error.message
