@@ -105,8 +105,10 @@ def entry(name: str = "users") -> TocEntry:
             ),
         ),
         (  # the first error counts, and what is named before it
-            f"pg_restore: warning: fatal error: no\npg_restore: error: one\n{TABLE}"
-            "pg_restore: error: two\n",
+            (
+                f"pg_restore: warning: fatal error: no\npg_restore: error: one\n{TABLE}"
+                "pg_restore: error: two\n"
+            ),
             UnrestorableError,
             "pg_restore reported an error: one",
         ),
