@@ -89,7 +89,8 @@ class BackupReader:
             decrypting = _Decrypting(fetched, self._encryptor, part, self._stop)
             try:
                 decrypting.start()
-                yield _Checked(self._compressor.decompress(decrypting), part)
+                plain = _Decompressed(self._compressor.decompress(decrypting), decrypting)
+                yield _Checked(plain, part)
             finally:
                 decrypting.close()
 
@@ -174,6 +175,22 @@ class _Fetched:
         )
 
 
+class _Decompressed:
+    """The plain bytes. Where they are damaged, the hash of the stored ones is seen first."""
+
+    def __init__(self, source: Readable, decrypting: _Decrypting) -> None:
+        self._source = source
+        self._decrypting = decrypting
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            return self._source.read(size)
+        except UnrestorableError:
+            self._decrypting.close()
+            self._decrypting.drain()
+            raise
+
+
 class _Checked:
     """The plain bytes, whose number the manifest knows."""
 
@@ -254,6 +271,11 @@ class _Decrypting:
         self._closed.set()
         if self._thread.ident is not None:
             self._ended.wait(60)
+
+    def drain(self) -> None:
+        """Read what is stored to its end, for the sake of its hash. Only after :meth:`close`."""
+        while self._fetched.read(_BLOCK):
+            self._stop()
 
     def _run(self) -> None:
         try:
