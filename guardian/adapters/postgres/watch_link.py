@@ -51,6 +51,7 @@ class Link:
             "lock_timeout": str(round(LOCK_TIMEOUT.total_seconds() * 1000)),
             "idle_in_transaction_session_timeout": "0",
             "TimeZone": "UTC",
+            "DateStyle": "ISO",
             "jit": "off",
         }
         self._connection: psycopg.Connection | None = None

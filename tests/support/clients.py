@@ -1,0 +1,156 @@
+"""Clients of a server, as a watch sees them: each does one thing, and can tell its own fate."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from support.postgres import Database, Role
+
+
+def until(look: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for something that comes soon on its own."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it did not come")
+        time.sleep(0.01)
+
+
+class Client:
+    """One session. What it runs in the background may block, or be ended by somebody."""
+
+    def __init__(self, dsn: str, name: str, **more: Any) -> None:
+        self.connection = psycopg.connect(dsn, autocommit=True, application_name=name, **more)
+        self.pid = self.connection.info.backend_pid
+        self._error: psycopg.Error | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
+        cursor = self.connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+    def start(self, statement: str) -> Client:
+        """Run it in the background."""
+
+        def work() -> None:
+            try:
+                self.connection.execute(statement.encode())
+            except psycopg.Error as error:
+                self._error = error
+
+        self._thread = threading.Thread(target=work, daemon=True)
+        self._thread.start()
+        return self
+
+    def is_waiting(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def finish(self, seconds: float = 30.0) -> str | None:
+        """The SQLSTATE with which what was started ended, None when it ended well."""
+        assert self._thread is not None
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), "it still runs"
+        return self._error.sqlstate if self._error else None
+
+    def fate(self) -> str | None:
+        """The SQLSTATE of its end, None while it lives and is unharmed."""
+        if self._thread is not None:
+            if self._thread.is_alive():
+                return None
+            if self._error is not None:
+                return self._error.sqlstate
+        try:
+            self.connection.execute("SELECT 1")
+        except psycopg.errors.InFailedSqlTransaction:
+            return None
+        except psycopg.Error as error:
+            self._error = error
+            return error.sqlstate
+        return None
+
+    def close(self) -> None:
+        with contextlib.suppress(psycopg.Error):
+            if self.is_waiting():
+                self.connection.cancel_safe(timeout=5)
+        if self._thread is not None:
+            self._thread.join(10)
+        self.connection.close()
+
+
+class Crowd:
+    """Clients of one database, all closed at the end; named so that policies can mean them alone.
+
+    They log in as ``web``, which is no superuser.
+    """
+
+    def __init__(self, database: Database, role: Role) -> None:
+        self.database = database
+        self.role = role
+        self.clients: list[Client] = []
+
+    def client(self, name: str = "web", *, superuser: bool = False, **options: Any) -> Client:
+        role = None if superuser else options.pop("role", self.role)
+        more = {key: options.pop(key) for key in ("options",) if key in options}
+        client = Client(self.database.dsn(role=role, **options), name, **more)
+        self.clients.append(client)
+        return client
+
+    def idle(self, name: str = "web", **options: Any) -> Client:
+        client = self.client(name, **options)
+        client.run("SELECT 'idle now'")
+        return client
+
+    def in_transaction(self, name: str = "web", **options: Any) -> Client:
+        client = self.client(name, **options)
+        client.run("BEGIN")
+        client.run("SELECT 'forgotten'")
+        return client
+
+    def aborted(self, name: str = "web", **options: Any) -> Client:
+        client = self.client(name, **options)
+        client.run("BEGIN")
+        with contextlib.suppress(psycopg.Error):
+            client.run("SELECT 1/0")
+        return client
+
+    def active(self, name: str = "web", **options: Any) -> Client:
+        client = self.client(name, **options)
+        client.start("SELECT pg_sleep(300)")
+        self.await_state(client, "active")
+        return client
+
+    def holder(self, lock: int, name: str = "web", **options: Any) -> Client:
+        """In a transaction, and holds an advisory lock."""
+        client = self.client(name, **options)
+        client.run("BEGIN")
+        client.run(f"SELECT pg_advisory_xact_lock({lock})")
+        return client
+
+    def waiter(self, lock: int, name: str = "web", *, holds: int = 0, **options: Any) -> Client:
+        """Waits for an advisory lock, and may hold another one."""
+        client = self.client(name, **options)
+        client.run("BEGIN")
+        if holds:
+            client.run(f"SELECT pg_advisory_xact_lock({holds})")
+        client.start(f"SELECT pg_advisory_xact_lock({lock})")
+        self.await_state(client, "active", wait="Lock")
+        return client
+
+    def await_state(self, client: Client, state: str, wait: str | None = None) -> None:
+        query = (
+            f"SELECT FROM pg_stat_activity WHERE pid = {client.pid} AND state = '{state}'"
+            + (f" AND wait_event_type = '{wait}'" if wait else "")
+            + (f" AND EXISTS (SELECT FROM pg_locks WHERE pid = {client.pid} AND NOT granted)"
+               if wait == "Lock" else "")
+        )  # fmt: skip
+        with self.database.connect() as connection:
+            until(lambda: connection.execute(query.encode()).fetchall())
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
