@@ -152,5 +152,11 @@ class Crowd:
             until(lambda: connection.execute(query.encode()).fetchall())
 
     def close(self) -> None:
+        """Close all, and wait until the server knows: the next test starts in an empty room."""
         for client in self.clients:
             client.close()
+        pids = [client.pid for client in self.clients]
+        query = "SELECT FROM pg_stat_activity WHERE pid = ANY(%s) AND datname = %s"
+        with self.database.server.connect() as connection:
+            asked = [pids, self.database.name]
+            until(lambda: not connection.execute(query, asked).fetchall())

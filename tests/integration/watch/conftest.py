@@ -82,13 +82,38 @@ def make_watcher() -> Iterator[MakeWatcher]:
 
 @pytest.fixture
 def make_scene(fresh_database: Any, fresh_role: Any, make_watcher: MakeWatcher) -> Iterator[Any]:
+    """``make_scene(server)``: with a database and roles of its own, whose settings may change."""
     crowds: list[Crowd] = []
 
     def make(server: PostgresServer) -> Scene:
         # Roles first: they go last, when nobody is logged in as one of them any more.
         web = fresh_role(server)
         guard = grant_watch(server, fresh_role(server))
-        database = fresh_database(server)
+        crowds.append(Crowd(fresh_database(server), web))
+        return Scene(crowds[-1].database, crowds[-1], guard, make_watcher)
+
+    yield make
+    for crowd in crowds:
+        crowd.close()
+
+
+@pytest.fixture(scope="session")
+def rooms() -> dict[int, tuple[Database, Role, Role]]:
+    """For each server a database, a client's role and the watch's, made once: that takes time."""
+    return {}
+
+
+@pytest.fixture
+def enter(
+    rooms: dict[int, tuple[Database, Role, Role]], make_watcher: MakeWatcher
+) -> Iterator[Callable[[PostgresServer], Scene]]:
+    crowds: list[Crowd] = []
+
+    def make(server: PostgresServer) -> Scene:
+        if server.port not in rooms:
+            roles = server.create_role(), grant_watch(server, server.create_role())
+            rooms[server.port] = (server.create_database(), *roles)
+        database, web, guard = rooms[server.port]
         crowds.append(Crowd(database, web))
         return Scene(database, crowds[-1], guard, make_watcher)
 
@@ -98,12 +123,12 @@ def make_scene(fresh_database: Any, fresh_role: Any, make_watcher: MakeWatcher) 
 
 
 @pytest.fixture
-def scene(pg: PostgresServer, make_scene: Callable[[PostgresServer], Scene]) -> Scene:
+def scene(pg: PostgresServer, enter: Callable[[PostgresServer], Scene]) -> Scene:
     """On each of the three servers in turn."""
-    return make_scene(pg)
+    return enter(pg)
 
 
 @pytest.fixture
-def scene16(pg16: PostgresServer, make_scene: Callable[[PostgresServer], Scene]) -> Scene:
+def scene16(pg16: PostgresServer, enter: Callable[[PostgresServer], Scene]) -> Scene:
     """On one server, where the version makes no difference."""
-    return make_scene(pg16)
+    return enter(pg16)

