@@ -84,13 +84,12 @@ class BackupReader:
         key = backup_prefix(self.manifest.ref, self.manifest.id) + part.name
         with self._fetching(key, part) as fetched:
             if part.kind is PartKind.NOTES:
-                yield _Checked(fetched, part)
+                yield _Checked(fetched, part, fetched.drain)
                 return
             decrypting = _Decrypting(fetched, self._encryptor, part, self._stop)
             try:
                 decrypting.start()
-                plain = _Decompressed(self._compressor.decompress(decrypting), decrypting)
-                yield _Checked(plain, part)
+                yield _Checked(self._compressor.decompress(decrypting), part, decrypting.drain)
             finally:
                 decrypting.close()
 
@@ -175,41 +174,41 @@ class _Fetched:
         )
 
 
-class _Decompressed:
-    """The plain bytes. Where they are damaged, the hash of the stored ones is seen first."""
-
-    def __init__(self, source: Readable, decrypting: _Decrypting) -> None:
-        self._source = source
-        self._decrypting = decrypting
-
-    def read(self, size: int = -1, /) -> bytes:
-        try:
-            return self._source.read(size)
-        except UnrestorableError:
-            self._decrypting.close()
-            self._decrypting.drain()
-            raise
-
-
 class _Checked:
-    """The plain bytes, whose number the manifest knows."""
+    """The plain bytes, whose number the manifest knows.
 
-    def __init__(self, source: Readable, part: Part) -> None:
+    What a later stage finds wrong may come of damage in the store, which is known only when the
+    last stored byte was seen: so all is read (``drain``) before it is told.
+    """
+
+    def __init__(self, source: Readable, part: Part, drain: Callable[[], None]) -> None:
         self._source = source
         self._part = part
+        self._drain = drain
         self._size = 0
+        self._failure: UnrestorableError | None = None
 
     def read(self, size: int = -1, /) -> bytes:
-        block = self._source.read(size)
-        self._size += len(block)
-        if self._size > self._part.plain_bytes or (
-            not block and self._size != self._part.plain_bytes
-        ):
+        if self._failure is not None:
+            raise self._failure
+        try:
+            block = self._source.read(size)
+            self._size += len(block)
+            self._check(is_end=not block and size != 0)
+        except DamagedPartError:
+            raise
+        except UnrestorableError as failure:
+            self._drain()
+            self._failure = failure
+            raise
+        return block
+
+    def _check(self, *, is_end: bool) -> None:
+        if self._size > self._part.plain_bytes or (is_end and self._size != self._part.plain_bytes):
             raise UnrestorableError(
                 f"part {self._part.name} does not hold the {self._part.plain_bytes} bytes that "
                 "the manifest tells of"
             )
-        return block
 
 
 class _Closed(Exception):
@@ -248,6 +247,11 @@ class _Decrypting:
         given, self._rest = self._rest[:size], self._rest[size:]
         return given
 
+    def drain(self) -> None:
+        """Take and forget the rest, up to its end or to what a stage raises."""
+        while self.read():
+            pass
+
     def _take(self) -> None:
         while True:
             self._stop()
@@ -271,11 +275,6 @@ class _Decrypting:
         self._closed.set()
         if self._thread.ident is not None:
             self._ended.wait(60)
-
-    def drain(self) -> None:
-        """Read what is stored to its end, for the sake of its hash. Only after :meth:`close`."""
-        while self._fetched.read(_BLOCK):
-            self._stop()
 
     def _run(self) -> None:
         try:
