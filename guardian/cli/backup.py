@@ -15,6 +15,7 @@ from guardian.cli.console import (
     escape,
     json_option,
     pairs,
+    person,
     print_table,
     time_text,
 )
@@ -139,7 +140,7 @@ def keep(context: AppContext, backup_id: str, reason: str | None, as_json: bool)
 
     with App(context.config) as app:
         record = find_backup(app, backup_id)
-        notes = app.keep(record, _who(), reason)
+        notes = app.keep(record, person(), reason)
     _tell_pin(record, notes, kept=True, as_json=as_json)
 
 
@@ -153,7 +154,7 @@ def unkeep(context: AppContext, backup_id: str, as_json: bool) -> None:
 
     with App(context.config) as app:
         record = find_backup(app, backup_id)
-        notes = app.unkeep(record, _who())
+        notes = app.unkeep(record, person())
     _tell_pin(record, notes, kept=False, as_json=as_json)
 
 
@@ -363,17 +364,6 @@ def _proven_text(record: BackupRecord) -> str:
     if record.proven is None:
         return "[dim]not yet[/]"
     return "[green]yes[/]" if record.proven else "[red]NO[/]"
-
-
-def _who() -> str:
-    """The person at the keyboard; a container's user may have no name."""
-    import getpass
-    import os
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 def _tell_pin(record: BackupRecord, notes: Sequence[str], *, kept: bool, as_json: bool) -> None:

@@ -136,3 +136,14 @@ def pairs(facts: Mapping[str, str]) -> None:
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
         console().print(f"[bold]{name:<{width}}[/]  {value}")
+
+
+def person() -> str:
+    """The person at the keyboard; a container's user may have no name."""
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

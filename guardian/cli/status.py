@@ -27,7 +27,7 @@ def status(context: AppContext, as_json: bool) -> None:
         statuses = database_statuses(app)
         at = app.clock.now()
     if as_json:
-        emit_json({"at": time_text(at), "databases": [_document(item) for item in statuses]})
+        emit_json({"at": time_text(at), "databases": [status_document(item) for item in statuses]})
         return
     print_table(
         ["DATABASE", "LAST BACKUP", "LAST PROVEN", "FAILURES", "BACKUPS", "NEXT"],
@@ -70,7 +70,8 @@ def _next_text(item: DatabaseStatus, at: datetime) -> str:
     return f"in {format_duration(max(0, int((item.next_at - at).total_seconds())))}"
 
 
-def _document(item: DatabaseStatus) -> dict[str, Any]:
+def status_document(item: DatabaseStatus) -> dict[str, Any]:
+    """How one database stands, as JSON's types."""
     last, proven = item.last, item.last_proven
     return {
         "server": item.ref.server,

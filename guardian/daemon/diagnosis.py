@@ -29,6 +29,7 @@ from guardian.watch.diagnosis import (
     Section,
     ServerFacts,
     SlowQueries,
+    clients,
     connections_of,
     long_transactions,
 )
@@ -186,10 +187,11 @@ def _ask_database(
 def _look(app: App, name: str, role: str) -> Section[Observation]:
     with closing(app.watcher(name)) as watcher:
         look = watcher.observe()
-    hidden = sum(not one.visible for one in look.sessions)
+    found = clients(look)
+    hidden = sum(not one.visible for one in found)
     if not hidden:
         return Section(look)
-    text = f"{hidden} of {len(look.sessions)} sessions are hidden from {role}"
+    text = f"{hidden} of {len(found)} sessions are hidden from {role}"
     return Section(look, (Note(text, f"GRANT pg_monitor TO {role};"),))
 
 

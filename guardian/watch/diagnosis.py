@@ -209,24 +209,35 @@ _STATES = (
     "idle",
     "disabled",
 )
+_SHORT_SECONDS = 10.0
 HIDDEN = "hidden"
 """The state of sessions that our role may not see."""
 
 
+def clients(observation: Observation) -> list[Session]:
+    """Sessions of clients, hidden ones among them."""
+    return [one for one in observation.sessions if _is_client(one)]
+
+
 def connections_of(observation: Observation, top: int) -> Connections:
     """Clients by state, and by who they are, the largest group first."""
-    clients = [one for one in observation.sessions if _is_client(one)]
+    found = clients(observation)
     return Connections(
-        clients=len(clients),
-        hidden=sum(not one.visible for one in clients),
-        by_state=tuple(_by_state(clients, observation.at)),
-        by_client=tuple(_by_client(clients)[:top]),
+        clients=len(found),
+        hidden=sum(not one.visible for one in found),
+        by_state=tuple(_by_state(found, observation.at)),
+        by_client=tuple(_by_client(found)[:top]),
     )
 
 
 def long_transactions(observation: Observation, top: int) -> Sequence[Session]:
-    """Those that have a transaction open, the oldest first."""
-    open_ones = [one for one in observation.sessions if one.xact_start and _is_client(one)]
+    """Those that have a transaction open, the oldest first, without our own short ones."""
+    open_ones = [
+        one
+        for one in clients(observation)
+        if one.xact_start
+        and not (one.is_own and (one.transaction_seconds(observation.at) or 0.0) < _SHORT_SECONDS)
+    ]
     open_ones.sort(key=lambda one: (one.xact_start or observation.at, one.pid))
     return open_ones[:top]
 
@@ -242,9 +253,9 @@ def _state(session: Session) -> str:
     return (session.state or "unknown") if session.visible else HIDDEN
 
 
-def _by_state(clients: Iterable[Session], at: datetime) -> list[StateCount]:
+def _by_state(found: Iterable[Session], at: datetime) -> list[StateCount]:
     groups: dict[str, list[Session]] = {}
-    for one in clients:
+    for one in found:
         groups.setdefault(_state(one), []).append(one)
     order = {state: place for place, state in enumerate(_STATES)}
     return [
@@ -260,9 +271,9 @@ def _by_state(clients: Iterable[Session], at: datetime) -> list[StateCount]:
     ]
 
 
-def _by_client(clients: Iterable[Session]) -> list[ClientCount]:
+def _by_client(found: Iterable[Session]) -> list[ClientCount]:
     groups: dict[tuple[str | None, str | None, str | None], Counter[str]] = {}
-    for one in clients:
+    for one in found:
         key = (one.user, one.database, one.application or None)
         groups.setdefault(key, Counter())[_state(one)] += 1
     counted = [
