@@ -186,20 +186,16 @@ class _Checked:
         self._part = part
         self._drain = drain
         self._size = 0
-        self._failure: UnrestorableError | None = None
 
     def read(self, size: int = -1, /) -> bytes:
-        if self._failure is not None:
-            raise self._failure
         try:
             block = self._source.read(size)
             self._size += len(block)
             self._check(is_end=not block and size != 0)
         except DamagedPartError:
             raise
-        except UnrestorableError as failure:
+        except UnrestorableError:
             self._drain()
-            self._failure = failure
             raise
         return block
 

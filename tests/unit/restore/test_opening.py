@@ -317,6 +317,26 @@ def test_another_number_of_plain_bytes(scene: Scene, plain_bytes: int) -> None:
         scene.reader.data(part)
 
 
+def test_a_part_that_grows_beyond_its_size_is_not_read_on(scene: Scene) -> None:
+    part = scene.parts[PartKind.DUMP] = replace(scene.parts[PartKind.DUMP], plain_bytes=1500)
+    with scene.reader.open(part) as stream:
+        assert len(stream.read(1000)) == 1000
+        with pytest.raises(UnrestorableError, match="manifest"):
+            stream.read(1000)
+
+
+def test_bytes_behind_a_whole_message_are_damage(scene: Scene) -> None:
+    class Content(Upside):
+        def decrypt(self, source: Readable, sink: Sink) -> None:
+            sink(source.read(len(SEALED)).translate(_TURNED))
+
+    scene.encryptor = Content()
+    assert scene.read() == PLAIN
+    scene.plant(PartKind.DUMP, SEALED + b"x")
+    with pytest.raises(DamagedPartError, match="longer"):
+        scene.read()
+
+
 def test_stored_bytes_that_are_not_compressed(scene: Scene) -> None:
     scene.parts[PartKind.DUMP] = scene.put(PartKind.DUMP, b"x" * 100_000, PLAIN)
     with pytest.raises(UnrestorableError, match="compressed data is damaged") as caught:
