@@ -92,6 +92,7 @@ class Patrol:
         self._memory: Memory | None = None
         self._saved: Memory | None = None
         self._told: tuple[str, ...] = ()
+        self._rights: tuple[str, bool, bool] | None = None
 
     @property
     def facts(self) -> WatchFacts | None:
@@ -199,8 +200,7 @@ class Patrol:
     def _look(self, left: int, round_: _Round) -> _Look:
         observation = self._watcher.observe()
         seen = self._clock.monotonic()
-        before = self._memory
-        assert before is not None
+        before = self._forgiven()
         decisions = self._judge(observation, before, left)
         self._memory = decisions.memory
         judged = self._clock.monotonic() - seen
@@ -217,6 +217,16 @@ class Patrol:
         round_.looks += 1
         self._tell(decisions, round_)
         return look
+
+    def _forgiven(self) -> Memory:
+        """The memory; whom we were refused may be tried again once our role may do other things."""
+        assert self._memory is not None
+        facts = self._watcher.facts
+        rights = None if facts is None else (facts.role, facts.is_superuser, facts.may_signal)
+        if rights != self._rights:
+            self._rights = rights
+            self._memory = replace(self._memory, refused=frozenset())
+        return self._memory
 
     def _tell(self, decisions: Decisions, round_: _Round) -> None:
         """Reports, and the hour's limit: for the record, each said once."""
