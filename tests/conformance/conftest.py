@@ -21,7 +21,9 @@ from support.stores import (
 from guardian.adapters.stores.local import LocalStore
 from guardian.adapters.stores.retrying import RetryingStore
 from guardian.adapters.stores.s3 import S3Store
+from guardian.adapters.stores.spooling import SpoolingStore
 from guardian.adapters.stores.throttling import ThrottledStore
+from guardian.ports import Store
 from guardian.testing import FakeClock, MemoryStore
 
 
@@ -81,12 +83,24 @@ def retrying_s3(request: pytest.FixtureRequest) -> Subject:
     return _over(s3_rclone(request), lambda inner: RetryingStore(inner.store))
 
 
+def spooling_memory(request: pytest.FixtureRequest) -> Subject:
+    folder: Path = request.getfixturevalue("tmp_path") / "spool"
+    folder.mkdir()
+    inner = memory(request)
+    store = SpoolingStore(inner.store, folder, worth_bytes=1)
+    request.addfinalizer(lambda: store.__exit__(None, None, None))
+    return _over(inner, lambda _: store)
+
+
 def throttled_local(request: pytest.FixtureRequest) -> Subject:
     return _over(local(request), lambda inner: ThrottledStore(inner.store, 1 << 20, FakeClock()))
 
 
 @pytest.fixture(
-    params=[memory, local, s3_rclone, s3_moto, retrying_memory, retrying_s3, throttled_local],
+    params=[
+        *(memory, local, s3_rclone, s3_moto),
+        *(retrying_memory, retrying_s3, throttled_local, spooling_memory),
+    ],
     ids=lambda make: make.__name__,
 )
 def subject(request: pytest.FixtureRequest) -> Subject:
@@ -94,7 +108,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return made
 
 
-def _over(inner: Subject, wrap: Callable[[Subject], RetryingStore | ThrottledStore]) -> Subject:
+def _over(inner: Subject, wrap: Callable[[Subject], Store]) -> Subject:
     return Subject(wrap(inner), inner.abandon, inner.leftovers, inner.plant, inner.refuses_race)
 
 
