@@ -10,10 +10,12 @@ from io import BytesIO
 
 from guardian.adapters.postgres.privileges import inspect_access
 from guardian.adapters.postgres.tools import choose_client, find_installations
+from guardian.adapters.postgres.watch_privileges import WatchNeeds, inspect_watch
 from guardian.daemon.app import App
 from guardian.errors import GuardianError
 from guardian.ports import Store
 from guardian.units import format_duration, format_size
+from guardian.watch.model import Action
 
 _SKEW_SECONDS = 60
 _SAMPLE = b"guardian doctor\n" * 4096
@@ -124,6 +126,31 @@ def _server(app: App, name: str) -> Iterator[Check]:
     for database in databases:
         label = f"{name}/{database}"
         yield from _guarded(label, lambda label=label, db=database: _database(app, name, label, db))  # type: ignore[misc]
+    yield from _guarded(f"{name} watch", lambda: _watch(app, name))
+
+
+def _watch(app: App, name: str) -> Iterator[Check]:
+    """What the role sees and may end; a failure only where policies need it."""
+    policies = app.server(name).watch.to_policies()
+    ends = any(action is not Action.REPORT for one in policies for action in one.action)
+    access = inspect_watch(
+        app.connector(name),
+        WatchNeeds(
+            judges=bool(policies),
+            signals=ends and app.server(name).watch.mode == "enforce",
+            superusers=any(one.superusers for one in policies),
+        ),
+    )
+    sees = "all sessions" if access.sees_all else "its own sessions only"
+    ends_whose = "others' sessions, too" if access.may_signal else "its own sessions only"
+    yield Check(
+        f"{name} watch",
+        Verdict.OK,
+        f"{access.provider}; {access.role} sees {sees}, may end {ends_whose}",
+    )
+    for finding in access.findings:
+        verdict = Verdict.FAILED if finding.fatal else Verdict.WARNING
+        yield Check(f"{name} watch", verdict, finding.text, finding.mend)
 
 
 def _database(app: App, name: str, label: str, database: str) -> Iterator[Check]:

@@ -1,13 +1,15 @@
-"""What a role may not do that a backup needs, with the exact GRANT."""
+"""What a role may not do that a backup needs, with the exact GRANT and who may give it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
 
 from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.providers import Grantors, read_grantors
 from guardian.adapters.postgres.tables import list_tables
 
 
@@ -32,6 +34,8 @@ class AccessReport:
     findings: tuple[Finding, ...]
 
 
+_FIRST_WITH_READ_ALL_DATA = 140000
+
 _ROLE = """
 SELECT quote_ident(current_user), current_setting('server_version'),
        current_setting('server_version_num')::int, clock_timestamp(),
@@ -40,7 +44,7 @@ SELECT quote_ident(current_user), current_setting('server_version'),
 """
 
 _SEQUENCES = """
-SELECT format('%I.%I', n.nspname, c.relname)
+SELECT format('%I.%I', n.nspname, c.relname), quote_ident(n.nspname)
   FROM pg_catalog.pg_sequence s
   JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -81,22 +85,24 @@ def _report(connection: psycopg.Connection) -> AccessReport:
     row = connection.execute(_ROLE).fetchone()
     assert row is not None
     role, version, number, clock, superuser, bypass, passwords = row
+    grantors = read_grantors(connection)
     tables = list_tables(connection)
     findings = []
     if unreadable := [table for table in tables if not table.readable]:
+        schemas = [table.schema_display for table in unreadable]
         findings.append(
             Finding(
                 True,
                 f"{role} may not read {_some([table.display for table in unreadable])}",
-                f"GRANT pg_read_all_data TO {role};",
+                _read_all(grantors, role, "TABLES", schemas),
             )
         )
-    if sequences := [name for (name,) in connection.execute(_SEQUENCES)]:
+    if sequences := connection.execute(_SEQUENCES).fetchall():
         findings.append(
             Finding(
                 True,
-                f"{role} may not read the sequences {_some(sequences)}",
-                f"GRANT pg_read_all_data TO {role};",
+                f"{role} may not read the sequences {_some([name for name, _ in sequences])}",
+                _read_all(grantors, role, "SEQUENCES", [schema for _, schema in sequences]),
             )
         )
     if not (superuser or bypass) and (
@@ -106,38 +112,56 @@ def _report(connection: psycopg.Connection) -> AccessReport:
             Finding(
                 True,
                 f"row-level security hides rows of {_some(hidden)} from {role}",
-                f"ALTER ROLE {role} BYPASSRLS;",
+                grantors.bypassrls(role),
             )
         )
-    findings += _softer(connection, role, superuser=superuser, passwords=passwords)
+    if not superuser:
+        findings += _large_objects(connection, role)
+    if not passwords:
+        findings.append(_no_passwords(grantors, role))
     skew = (datetime.now(UTC) - clock).total_seconds()
     return AccessReport(version, number, role, len(tables), skew, tuple(findings))
 
 
-def _softer(
-    connection: psycopg.Connection, role: str, *, superuser: bool, passwords: bool
-) -> list[Finding]:
-    findings = []
-    if not superuser:
-        row = connection.execute(_LARGE_OBJECTS).fetchone()
-        if row is not None and row[0]:
-            findings.append(
-                Finding(
-                    True,
-                    f"{role} may not read {row[0]} large objects",
-                    f"GRANT SELECT ON LARGE OBJECT … TO {role}; or make it a member of the owner",
-                )
-            )
-    if not passwords:
-        findings.append(
-            Finding(
-                False,
-                f"{role} may not read password hashes: roles are saved without passwords",
-                f"on a server of your own: GRANT SELECT ON pg_authid TO {role}; "
-                "managed services do not allow it",
-            )
+def _read_all(grantors: Grantors, role: str, what: str, schemas: Iterable[str]) -> str:
+    """pg_read_all_data, or where it cannot be had (it came with 14), GRANTs schema by schema."""
+    by_schema = " ".join(
+        f"GRANT USAGE ON SCHEMA {schema} TO {role}; "
+        f"GRANT SELECT ON ALL {what} IN SCHEMA {schema} TO {role};"
+        for schema in dict.fromkeys(schemas)
+    )
+    if grantors.version_num < _FIRST_WITH_READ_ALL_DATA:
+        return f"{by_schema} (as their owner, and again for new ones)"
+    return grantors.grant(
+        "pg_read_all_data",
+        role,
+        f"{grantors.provider} lets nobody grant pg_read_all_data: back up as a role that "
+        f"{grantors.provider} made, or {by_schema} (as their owner, and again for new ones)",
+    )
+
+
+def _large_objects(connection: psycopg.Connection, role: str) -> list[Finding]:
+    row = connection.execute(_LARGE_OBJECTS).fetchone()
+    if row is None or not row[0]:
+        return []
+    return [
+        Finding(
+            True,
+            f"{role} may not read {row[0]} large objects",
+            f"GRANT SELECT ON LARGE OBJECT … TO {role}; or make it a member of the owner",
         )
-    return findings
+    ]
+
+
+def _no_passwords(grantors: Grantors, role: str) -> Finding:
+    text = f"{role} may not read password hashes: roles are saved without passwords"
+    if grantors.provider.is_managed:
+        mend = f"{grantors.provider} shows them to nobody: set passwords anew after a restore"
+        return Finding(False, text, mend)
+    mend = (
+        f"GRANT SELECT ON pg_authid TO {role}; (in this very database; mind what it can read then)"
+    )
+    return Finding(False, text, mend)
 
 
 def _some(names: list[str]) -> str:
