@@ -9,6 +9,7 @@ from guardian.restore.archive import TocEntry
 _BIG_ROWS = 100_000
 """Tables from so many rows on are worth placing; building their indexes is worth a process."""
 _INDEXES = frozenset({"INDEX", "CONSTRAINT"})
+_ATTACHING = "INDEX ATTACH"
 
 
 def share_tables(
@@ -31,6 +32,30 @@ def share_tables(
     for entry in tables:
         shares[placed[entry.dump_id]].append(entry)
     return [share for share in shares if share]
+
+
+def in_turns(entries: Sequence[TocEntry], jobs: int) -> list[tuple[list[TocEntry], int]]:
+    """What comes after the rows, in turns one after the other, each with its number of jobs.
+
+    Attaching an index to that of the partitioned table locks the index first and its table after;
+    a foreign key, or a primary key, that is made at the same time does it the other way round, and
+    pg_restore does not keep the two apart: a deadlock. So it is done alone, after all indexes but
+    those of something that is only made then (a materialized view that needs a primary key).
+    """
+    if jobs == 1 or not any(entry.kind == _ATTACHING for entry in entries):
+        return [(list(entries), jobs)] if entries else []
+    indexes: list[TocEntry] = []
+    attaching: list[TocEntry] = []
+    rest: list[TocEntry] = []
+    late: set[int] = set()
+    for entry in entries:  # whatever it depends on stands before it
+        if entry.kind not in {_ATTACHING, *_INDEXES} or not late.isdisjoint(entry.dependencies):
+            rest.append(entry)
+            late.add(entry.dump_id)
+        else:
+            (attaching if entry.kind == _ATTACHING else indexes).append(entry)
+    turns = [(indexes, jobs), (attaching, 1), (rest, jobs)]
+    return [(turn, number) for turn, number in turns if turn]
 
 
 def early_indexes(

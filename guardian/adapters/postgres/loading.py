@@ -26,7 +26,7 @@ from guardian.adapters.postgres.pg_restore import IntoFile, running_restore
 from guardian.errors import DamagedPartError, UnrestorableError, UnsuitableTargetError
 from guardian.ports import Archive, Readable
 from guardian.restore.archive import Section, Toc, TocEntry, UnknownArchiveError
-from guardian.restore.sharing import early_indexes, share_tables
+from guardian.restore.sharing import early_indexes, in_turns, share_tables
 
 _BLOCK = 1 << 20
 _STREAM_WORTH_BYTES = 64 << 20
@@ -146,7 +146,8 @@ class Loader:
         rest = [entry for entry in definitions if entry.kind not in _LARGE_OBJECTS]
         self._restore([], head=head, chosen=rest)
         after = [entry for entry in parts[Section.POST_DATA] if entry.dump_id not in self._built]
-        self._restore([f"--jobs={self._options.jobs}"], head=head, chosen=after)
+        for turn, jobs in in_turns(after, self._options.jobs):
+            self._restore([f"--jobs={jobs}"], head=head, chosen=turn)
 
     def _is_chosen(self, entry: TocEntry) -> bool:
         return self._options.chosen is None or entry.dump_id in self._options.chosen

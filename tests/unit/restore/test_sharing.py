@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.restore.archive import Section, TocEntry
-from guardian.restore.sharing import early_indexes, share_tables
+from guardian.restore.sharing import early_indexes, in_turns, share_tables
 
 BIG = 100_000
 
@@ -122,3 +122,33 @@ def test_tables_of_one_name_in_two_schemas_are_two() -> None:
     ]
     found = early_indexes([*TREE, *twin], {("s", "big"): BIG})
     assert {need: [one.dump_id for one in early] for need, early in found.items()} == {61: [70]}
+
+
+def after(dump_id: int, kind: str, *needs: int) -> TocEntry:
+    return entry(dump_id, kind, f"e{dump_id}", *needs, section=Section.POST_DATA)
+
+
+def turns_of(entries: list[TocEntry], jobs: int) -> list[tuple[list[int], int]]:
+    return [([one.dump_id for one in turn], number) for turn, number in in_turns(entries, jobs)]
+
+
+PARTITIONED = [
+    after(1, "CONSTRAINT"),
+    after(2, "INDEX"),
+    after(3, "INDEX ATTACH", 1, 2),
+    after(4, "FK CONSTRAINT", 1, 3),
+    after(5, "COMMENT", 2),
+    after(6, "MATERIALIZED VIEW", 1),
+    after(7, "INDEX", 6),
+    after(8, "INDEX ATTACH", 7),
+]
+
+
+def test_indexes_are_attached_alone_after_they_are_made_and_before_what_needs_them() -> None:
+    assert turns_of(PARTITIONED, 2) == [([1, 2], 2), ([3], 1), ([4, 5, 6, 7, 8], 2)]
+
+
+def test_one_job_needs_no_turns_nor_does_what_has_no_partitions() -> None:
+    assert turns_of(PARTITIONED, 1) == [([1, 2, 3, 4, 5, 6, 7, 8], 1)]
+    assert turns_of([after(1, "INDEX"), after(2, "FK CONSTRAINT", 1)], 4) == [([1, 2], 4)]
+    assert turns_of([], 4) == []
