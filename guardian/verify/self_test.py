@@ -163,16 +163,15 @@ class _Series:
     def _try_bytes(self, one: StoredTrial) -> Finding:
         def work() -> Finding:
             store = DamagedStore(self._bench.store, one.key, one.opening)
-            return self._judged(one.trial, self._drill(store, self._bench.encryptor))
+            return self._judged(one.trial, lambda: self._drill(store, self._bench.encryptor))
 
         return self._tried(one.trial, work)
 
     def _try_wrong_key(self) -> Finding:
         trial = Trial(WRONG_KEY, "", ProofResult.INCONCLUSIVE)
         key = self._bench.own.wrong_keys[self._manifest.encryption.kind]
-        return self._tried(
-            trial, lambda: self._judged(trial, self._drill(ReadOnlyStore(self._bench.store), key))
-        )
+        store = ReadOnlyStore(self._bench.store)
+        return self._tried(trial, lambda: self._judged(trial, lambda: self._drill(store, key)))
 
     def _try_foreign(self, part: Part) -> Finding:
         """A part of the user's other backup, or of one that was made here."""
@@ -187,7 +186,7 @@ class _Series:
                 return not_applicable(trial, f"backup {other.id} has no such part")
             opening = replaced(store, part_key(other, theirs[0]))
             damaged = DamagedStore(self._bench.store, part_key(self._manifest, part), opening)
-            return self._judged(trial, self._drill(damaged, self._bench.encryptor))
+            return self._judged(trial, lambda: self._drill(damaged, self._bench.encryptor))
 
         return self._tried(trial, work)
 
@@ -208,7 +207,7 @@ class _Series:
                 self._seen = source.seen, copy.objects
             named = replace(trial, part=copy.objects[0], naming=copy.objects)
             try:
-                return self._judged(named, self._bench.drill_own(manifest, self._scratch))
+                return self._judged(named, lambda: self._bench.drill_own(manifest, self._scratch))
             finally:
                 self._bench.discard(manifest)
 
@@ -223,9 +222,9 @@ class _Series:
                 return not_applicable(trial, "the database has nothing that could differ")
             fingerprint, objects = self._seen
             claim = replace(self._claim, fingerprint=fingerprint)
-            self._made = self._back_up(ForgedSource(self._workshop.untouched(), claim))
+            made = self._made = self._back_up(ForgedSource(self._workshop.untouched(), claim))
             named = replace(trial, naming=objects)
-            return self._judged(named, self._bench.drill_own(self._made, self._scratch))
+            return self._judged(named, lambda: self._bench.drill_own(made, self._scratch))
 
         return self._tried(trial, work)
 
@@ -253,13 +252,15 @@ class _Series:
             scratch=self._scratch,
         )
 
-    def _judged(self, trial: Trial, record: ProofRecord) -> Finding:
-        """The finding. A drill that could not tell is only blamed where the undamaged one can."""
-        finding = judge_trial(trial, record)
-        if finding.outcome is not Outcome.MISSED or record.result is not ProofResult.INCONCLUSIVE:
+    def _judged(self, trial: Trial, drill: Callable[[], ProofRecord]) -> Finding:
+        """The finding. A drill that cannot tell is only blamed where the undamaged one can."""
+        finding = judge_trial(trial, drill())
+        if not _is_doubtful(finding):
             return finding
-        store = ReadOnlyStore(self._bench.store)
-        control = self._drill(store, self._bench.encryptor)
+        finding = judge_trial(trial, drill())  # what hindered it may have been there by chance
+        if not _is_doubtful(finding):
+            return finding
+        control = self._drill(ReadOnlyStore(self._bench.store), self._bench.encryptor)
         if control.result is ProofResult.PROVEN:
             return finding
         return replace(finding, outcome=Outcome.UNCLEAR)
@@ -280,6 +281,12 @@ class _Series:
             finding = replace(finding, seconds=seconds)
         self._bench.progress.end(f"{label}: {told(finding)}")
         return finding
+
+
+def _is_doubtful(finding: Finding) -> bool:
+    """Whether a drill failed to tell, maybe because something hindered it."""
+    doubtful = finding.result is ProofResult.INCONCLUSIVE
+    return doubtful and finding.outcome is Outcome.MISSED
 
 
 def _claim(bench: Bench, manifest: Manifest) -> Claim:
