@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,6 +66,15 @@ class Scene:
     def find(self, pid: int, observation: Observation | None = None) -> Session:
         seen = observation or self.watcher.observe()
         return next(one for one in seen.sessions if one.pid == pid)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs PgBouncer where it is not installed (``apt-get install pgbouncer``)."""
+    if shutil.which("pgbouncer"):
+        return
+    rest = [item for item in items if item.get_closest_marker("needs_pgbouncer") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item not in rest])
+    items[:] = rest
 
 
 @pytest.fixture
