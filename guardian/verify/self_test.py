@@ -184,6 +184,8 @@ class _Series:
             theirs = other.parts_of(part.kind)
             if not theirs:
                 return not_applicable(trial, f"backup {other.id} has no such part")
+            if theirs[0].sha256 == part.sha256:
+                return not_applicable(trial, f"backup {other.id} has the very same part")
             opening = replaced(store, part_key(other, theirs[0]))
             damaged = DamagedStore(self._bench.store, part_key(self._manifest, part), opening)
             return self._judged(trial, lambda: self._drill(damaged, self._bench.encryptor))
