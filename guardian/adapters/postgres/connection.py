@@ -135,19 +135,25 @@ class Connector:
         }
 
     def connect(self, database: str | None = None, purpose: str = "") -> psycopg.Connection:
-        """Open an autocommit connection.
+        """Open an autocommit connection, whose texts come in UTF-8.
+
+        A database of encoding SQL_ASCII holds bytes of any: they come and go unchanged, a character
+        each (Latin-1). psycopg would give ``bytes`` instead of texts there.
 
         Raises:
             ConnectionFailedError: unreachable, refused, wrong password, no such database.
             PermissionDeniedError: the role may not connect to this database.
         """
-        parameters = self.parameters(database, purpose)
+        parameters = {**self.parameters(database, purpose), "client_encoding": "UTF8"}
         try:
-            return psycopg.connect(
+            connection = psycopg.connect(
                 conninfo.make_conninfo("", **parameters), autocommit=True, prepare_threshold=None
             )
+            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                connection.execute("SET client_encoding = 'LATIN1'")
         except psycopg.Error as error:
             raise self.translate(error, database) from error
+        return connection
 
     @contextmanager
     def tool_access(self, database: str | None, purpose: str) -> Iterator[ToolAccess]:

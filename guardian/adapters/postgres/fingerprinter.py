@@ -73,6 +73,13 @@ def _visible(connection: psycopg.Connection) -> set[int]:
     return {oid for (oid,) in rows}
 
 
+def _role_name(connection: psycopg.Connection, name: str) -> str:
+    """A role's name as other databases see it; one of SQL_ASCII gives a character for each byte."""
+    if connection.info.parameter_status("server_encoding") != "SQL_ASCII":
+        return name
+    return name.encode("latin-1").decode("utf-8", "replace")
+
+
 def _left_out_beside_tables(
     connection: psycopg.Connection, patterns: Sequence[str], visible: Set[int]
 ) -> list[str]:
@@ -147,7 +154,9 @@ class Fingerprinter:
                 return False
             kinds[kind].append(identity)
         self._objects = {kind: tuple(sorted(names)) for kind, names in kinds.items()}
-        self._roles = tuple(row[0] for row in self._connection.execute(query("roles")))
+        self._roles = tuple(
+            _role_name(self._connection, row[0]) for row in self._connection.execute(query("roles"))
+        )
         self._settings = tuple(row[0] for row in self._connection.execute(query("settings")))
         self._sequences = [_Sequence(*row) for row in self._connection.execute(query("sequences"))]
         self._before = self._positions()

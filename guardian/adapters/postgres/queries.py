@@ -11,4 +11,4 @@ from typing import LiteralString
 def query(name: str) -> LiteralString:
     """The text of ``name``.sql beside this module."""
     # Shipped with the package and never assembled from input, hence as good as a literal.
-    return (files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
+    return (files(__package__) / f"{name}.sql").read_text(encoding="ascii")  # fits any connection

@@ -36,12 +36,15 @@ _PINNED = {
 def settle_session(
     connection: psycopg.Connection, encoding: str, lock_timeout: timedelta | None = None
 ) -> None:
-    """Pin the session. None of this takes a snapshot. ``encoding`` is the database's."""
+    """Pin the session. None of this takes a snapshot. ``encoding`` is the database's.
+
+    Bytes of SQL_ASCII come as they are, see :meth:`Connector.connect`.
+    """
     if connection.info.server_version >= 170000:
         connection.execute("SET transaction_timeout = 0")
     for name, value in _PINNED.items():
         connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
-    client = "SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8"
+    client = "LATIN1" if encoding == "SQL_ASCII" else "UTF8"
     connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(client)))
     if lock_timeout is not None:
         milliseconds = max(1, int(lock_timeout.total_seconds() * 1000))

@@ -1,4 +1,4 @@
--- ALTER DATABASE … SET items. They may hold secrets of applications.
+-- The SET items of ALTER DATABASE. They may hold secrets of applications.
 SELECT unnest(s.setconfig)::text
   FROM pg_catalog.pg_db_role_setting s
   JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
