@@ -195,7 +195,9 @@ class _Restore:
             at=self._clock.now(),
             jobs=self._wish.jobs,
             flags=self._wish.flags,
-            chosen=None if selection is None else selection.dump_ids,
+            chosen=None
+            if selection is None
+            else tuple(entry.dump_id for entry in selection.entries),
             items=contents.database_items(),
             tables=selection.loaded if selection is not None and way is Way.DATA else (),
             force_disconnect=self._wish.force_disconnect,

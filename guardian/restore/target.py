@@ -226,7 +226,7 @@ class RolesMade:
 
 @dataclass(frozen=True, slots=True)
 class RestoreOrder:
-    """What is to be done. ``chosen`` are entries of the archive, None for all of them.
+    """What is to be done. ``chosen`` are entries of the archive in its order, None for all of them.
 
     ``tables`` are those whose rows come when only rows are restored; they must be there, empty.
     """
@@ -236,7 +236,7 @@ class RestoreOrder:
     at: datetime
     jobs: int = 1
     flags: tuple[str, ...] = ()
-    chosen: frozenset[int] | None = None
+    chosen: tuple[int, ...] | None = None
     items: DatabaseItems = field(default_factory=DatabaseItems)
     tables: tuple[tuple[str, str], ...] = ()
     force_disconnect: bool = False

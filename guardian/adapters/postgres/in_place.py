@@ -78,7 +78,7 @@ class InPlace:
         with ExitStack() as stack:
             listed = None
             if chosen is not None:
-                lines = "".join(f"{number};\n" for number in sorted(chosen))
+                lines = "".join(f"{number};\n" for number in chosen)
                 listed = stack.enter_context(IntoFile("list", lines.encode()))
             access = stack.enter_context(
                 self._connector.tool_access(self._database.name, self._purpose)

@@ -347,7 +347,10 @@ class PostgresTarget:
             major=self._situation.server_version_num // 10000,
             encoding=order.needs.facts.encoding,
             options=LoadOptions(
-                jobs=order.jobs, flags=order.flags, chosen=order.chosen, purpose=PURPOSE
+                jobs=order.jobs,
+                flags=order.flags,
+                chosen=None if order.chosen is None else frozenset(order.chosen),
+                purpose=PURPOSE,
             ),
         )
 
