@@ -18,7 +18,7 @@ from guardian.adapters.postgres.damage_rows import changed_row, lost_row
 from guardian.adapters.postgres.session import settle_session
 from guardian.adapters.postgres.tables import Table, list_tables
 from guardian.model import DatabaseDamage, Fingerprint, SequencePosition
-from guardian.verify.names import comparable, one_line, qualified
+from guardian.verify.names import comparable, one_line, qualified, quoted
 
 _MOST_ATTEMPTS = 500
 """A database that refuses so often is not damaged so."""
@@ -149,7 +149,8 @@ def _index_missing(connection: psycopg.Connection, expected: Fingerprint) -> Ite
         statement = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {} RESTRICT").format(
             sql.Identifier(schema, table), sql.Identifier(name)
         )
-        yield _named("index", schema, index), statement
+        constraint = f"table constraint {quoted(name)} on table {qualified(schema, table)}"
+        yield (constraint, *_named("index", schema, index)), statement
 
 
 def _sequence_behind(connection: psycopg.Connection, expected: Fingerprint) -> Iterator[Attempt]:
