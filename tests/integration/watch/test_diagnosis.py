@@ -230,6 +230,8 @@ def test_slow_queries(
         for _ in range(3):
             look.execute("SELECT pg_sleep(0.1)")
         look.execute("SELECT count(*) FROM generate_series(1, 200000)")
+        look.execute("CREATE ROLE brief PASSWORD 'hunter2'")
+        look.execute("DROP ROLE brief")
         found = ServerDiagnosis(look, top=3).slow_queries()
         assert not found.notes
         assert found.facts is not None
@@ -244,6 +246,11 @@ def test_slow_queries(
         totals = [one.total_seconds for one in found.facts.by_total]
         assert totals == sorted(totals, reverse=True)
         assert found.facts.since is not None
+        every = ServerDiagnosis(look, top=100).slow_queries().facts
+        assert every is not None
+        texts = [one.query for one in every.by_total]
+        assert "CREATE ROLE brief PASSWORD ********" in texts
+        assert "hunter2" not in repr(every)
     role = fresh_role(counting)
     with database.connect(role=role) as eyes:
         (note,) = ServerDiagnosis(eyes).slow_queries().notes
