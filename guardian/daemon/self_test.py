@@ -33,7 +33,7 @@ from guardian.adapters.zstd import ZstdCompressor
 from guardian.backup.lease import LeaseKeeper
 from guardian.config.backing import VerifyConfig
 from guardian.daemon.scratch import PREFIX, PURPOSE, EmbeddedScratch, GivenScratch
-from guardian.errors import ScratchError
+from guardian.errors import InconclusiveError, ScratchError
 from guardian.model import (
     BackupRecord,
     DatabaseDamage,
@@ -101,8 +101,17 @@ def _section(app: App, server: str) -> VerifyConfig:
 
 @contextmanager
 def own_things(app: App, directory: Path | None) -> Iterator[OwnThings]:
-    """A folder with a store and keys; also after a kill -9 the next drill removes it."""
-    folder = ScratchFolder(directory, choose_runner())
+    """A folder with a store and keys; also after a kill -9 the next drill removes it.
+
+    Raises:
+        InconclusiveError: it cannot be made.
+    """
+    try:
+        folder = ScratchFolder(directory, choose_runner())
+    except ScratchError as error:
+        raise InconclusiveError(
+            f"the self-test could not be done: {error.message}", mend=error.mend
+        ) from error
     with ExitStack() as stack:
         stack.callback(folder.remove)
         private = folder.path / "self-test"
