@@ -25,7 +25,7 @@ from guardian.adapters.postgres.restored import PostgresDatabase
 from guardian.adapters.postgres.side_database import drop_database, side_database_name
 from guardian.adapters.postgres.source import PostgresSource
 from guardian.adapters.process import current_holder
-from guardian.adapters.scratch.folder import ScratchFolder
+from guardian.adapters.scratch.folder import ScratchFolder, sweep_strays
 from guardian.adapters.scratch.stepdown import choose_runner
 from guardian.adapters.stores.local import LocalStore
 from guardian.adapters.stores.spooling import SpoolingStore
@@ -101,11 +101,12 @@ def _section(app: App, server: str) -> VerifyConfig:
 
 @contextmanager
 def own_things(app: App, directory: Path | None) -> Iterator[OwnThings]:
-    """A folder with a store and keys; also after a kill -9 the next drill removes it.
+    """A folder with a store and keys; after a kill -9 the next run removes it.
 
     Raises:
         InconclusiveError: it cannot be made.
     """
+    sweep_strays(directory)
     try:
         folder = ScratchFolder(directory, choose_runner())
     except ScratchError as error:
