@@ -26,14 +26,21 @@ if TYPE_CHECKING:
     from guardian.config import Config, Loaded
 
 COMMANDS = {
+    "audit": ("guardian.cli.audit:audit", "Every kill, and every one that would have been."),
     "backup": ("guardian.cli.backup:backup", "Make, list, pin and prune backups."),
     "catalog": ("guardian.cli.catalog:catalog", "Make the catalog anew from the stores."),
     "config": ("guardian.cli.config:config", "Check and show the configuration."),
     "completion": ("guardian.cli.completion:completion", "Print the shell's completion script."),
     "demo": ("guardian.cli.demo:demo", "Show everything on a PostgreSQL of its own."),
+    "diagnose": ("guardian.cli.diagnose:diagnose", "A server's checks in one report."),
     "doctor": ("guardian.cli.doctor:doctor", "Check all that backups depend on, with the mend."),
     "init": ("guardian.cli.init:init", "Write a configuration and a passphrase file."),
+    "replay": ("guardian.cli.audit:replay", "What the policies would have done to what was seen."),
+    "restore": ("guardian.cli.restore:restore", "Restore a backup into a database."),
+    "kill": ("guardian.cli.kill:kill", "End one session, or its query: safely, audited."),
+    "locks": ("guardian.cli.sessions:locks", "Who holds up whom, each root with its tree."),
     "verify": ("guardian.cli.verify:verify", "Restore backups into a scratch server and compare."),
+    "sessions": ("guardian.cli.sessions:sessions", "Sessions, with what the policies say of each."),
     "status": ("guardian.cli.status:status", "Each database's last backup on one screen."),
 }
 
