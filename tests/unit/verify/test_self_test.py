@@ -50,7 +50,7 @@ from guardian.model import (
 from guardian.ports import Archive, DamagedCopy, Readable, Sink
 from guardian.testing import FakeClock, MemoryCatalog, MemoryStore
 from guardian.verify.bench import Bench, OwnThings
-from guardian.verify.drill import DrillPlan
+from guardian.verify.drill import Check, DrillPlan
 from guardian.verify.self_test import SelfTest
 from guardian.verify.trial import Finding, Outcome, SelfTestReport
 
@@ -306,7 +306,7 @@ class World:
             clock=CLOCK,
             progress=self,
             holder=HOLDER,
-            plan=DrillPlan(jobs=1, timeout=None),
+            plan=DrillPlan((Check("never asked", "select true"),), 1, None, amcheck=True),
             version="0",
         )
         return SelfTest(bench).run(REF, manifest.id, known=manifest, other=other)
