@@ -11,6 +11,7 @@ from pathlib import Path
 
 from guardian.backup.schedule import parse_schedule
 from guardian.daemon.app import App
+from guardian.errors import CatalogError
 from guardian.model import BackupRecord, DatabaseRef
 from guardian.watch.readings import Reading, Unknown, backup_age, disk, size_drop
 
@@ -133,10 +134,13 @@ def _places(app: App, server: str) -> Iterable[_Place]:
 
 
 def _latest(app: App) -> list[BackupRecord]:
-    """The newest backup of each database."""
+    """The newest backup of each database; none when the catalog cannot be read, told elsewhere."""
     found: dict[DatabaseRef, BackupRecord] = {}
-    for one in app.catalog.backups():
-        found.setdefault(one.ref, one)
+    try:
+        for one in app.catalog.backups():
+            found.setdefault(one.ref, one)
+    except CatalogError:
+        return []
     return list(found.values())
 
 

@@ -232,3 +232,36 @@ def test_a_database_that_cannot_be_entered(
     assert "permission denied for database" in first["tables"]["notes"][0]["text"]
     sequences = [one for one in report["vitals"] if one["vital"] == "sequences"]
     assert [one["severity"] for one in sequences] == ["unknown", "ok"]
+
+
+def test_a_damaged_catalog_keeps_only_the_backups_from_being_told(
+    pg15: PostgresServer, fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    site = Site(tmp_path / "site", fresh_database(pg15).uri())
+    (site.root / "state").mkdir()
+    (site.root / "state" / "catalog.db").write_bytes(b"no database, " * 500)
+    report = diagnose(site)["servers"][0]
+    assert not report["backups"]["known"]
+    assert "catalog" in report["backups"]["notes"][0]["text"]
+    vitals = {one["vital"]: one["severity"] for one in report["vitals"]}
+    assert (vitals["backup_age"], vitals["size_drop"]) == ("unknown", "unknown")
+    assert (vitals["connections"], vitals["disk"]) == ("ok", "ok")
+    assert report["connections"]["known"]
+
+
+def test_what_the_next_backups_need_is_told(
+    pg15: PostgresServer, fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    database = fresh_database(pg15)
+    database.execute("CREATE TABLE t AS SELECT md5(n::text) FROM generate_series(1, 5000) n")
+    site = Site(tmp_path / "site", database.uri())
+    site.server = {"backup": {"schedule": "every 6h"}, "verify": {"scratch_dir": str(tmp_path)}}
+    stored = site.back_up().result
+    report = diagnose(site)["servers"][0]
+    (disk,) = report["disks"]  # all of it lies on one file system
+    assert disk["needed_bytes"] == stored["stored_bytes"] + int(1.2 * stored["dumped_bytes"])
+    vitals = {one["vital"]: one for one in report["vitals"]}
+    assert vitals["backup_age"]["severity"] == "ok"
+    assert vitals["backup_age"]["value"] < 0.5
+    assert vitals["size_drop"]["mend"] == f"guardian verify main/{database.name}"
+    assert report["backups"]["rows"][0]["last_backup"]["id"] == stored["id"]
