@@ -117,13 +117,13 @@ class Restoring:
         self.names.clear()
 
     def statement_runs(self, pattern: str) -> Callable[[], bool]:
-        """Whether a statement like this runs in a session of ours."""
+        """Whether a statement like this (a regular expression) runs in a session of ours."""
 
         def look() -> bool:
             with self.server.connect() as connection:
                 row = connection.execute(
                     "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'guardian%%'"
-                    " AND state = 'active' AND query LIKE %s",
+                    " AND state <> 'idle' AND query ~ %s",
                     (pattern,),
                 ).fetchone()
             return row != (0,)
@@ -131,9 +131,16 @@ class Restoring:
         return look
 
 
-def back_up(folder: Path, source: Database, server: PostgresServer, **site: Any) -> Restoring:
-    """Make a backup of ``source``, to be restored to ``server``."""
-    made = Site(folder, source.dsn(), **site)
+def back_up(
+    folder: Path,
+    source: Database,
+    server: PostgresServer,
+    *,
+    section: dict[str, Any] | None = None,
+    stores: dict[str, dict[str, Any]] | None = None,
+) -> Restoring:
+    """Make a backup of ``source``, to be restored to ``server``. ``section`` is the source's."""
+    made = Site(folder, source.dsn(), server=section or {}, stores=stores or {})
     result = made.back_up().result
     assert result["status"] == "succeeded", result
     return Restoring(made, source, result["id"], server)

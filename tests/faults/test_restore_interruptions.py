@@ -1,0 +1,191 @@
+"""Ctrl-C, SIGTERM and kill -9 at each step of a restore: the wanted database is as it was."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from support.postgres import Database, PostgresServer
+from support.restoring import Restoring, back_up, command_lines, wait_for
+from support.site import descendants, interrupt_when
+
+from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.maintenance import discard_database
+from guardian.adapters.postgres.side_database import side_database_name
+from guardian.adapters.postgres.target import PREFIX, PostgresTarget
+
+# Few rows, each of which takes its time: when they are loaded, and when they are analyzed.
+SLOW = """
+CREATE FUNCTION slow(bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql
+    AS 'BEGIN PERFORM pg_sleep(0.0004); RETURN true; END';
+CREATE TABLE noise (id bigint, body text, CONSTRAINT slow CHECK (slow(id)));
+INSERT INTO noise SELECT g, repeat(md5(g::text), 100) FROM generate_series(1, 1000) g;
+CREATE STATISTICS slowly ON (slow(id)), (slow(-id)) FROM noise;
+"""
+STEPS = {
+    "making the side database": "^CREATE DATABASE",
+    "rows": r"^COPY public\.noise .*FROM stdin",
+    "comparing": "^COPY.*TO STDOUT|-- Every object that a dump carries",
+    "analyzing": "^ANALYZE",
+    "renaming": "^ALTER DATABASE.*RENAME",
+}
+
+
+@pytest.fixture(scope="session")
+def _noise(pg15: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restoring]:
+    source = pg15.create_database()
+    source.execute(SLOW)
+    yield back_up(tmp_path_factory.mktemp("noise") / "site", source, pg15)
+    pg15.drop_database(source.name)
+
+
+@pytest.fixture
+def noise(_noise: Restoring) -> Iterator[Restoring]:
+    """The backup of a database that takes a while."""
+    yield _noise
+    _noise.clean()
+    assert _noise.beside() == []
+
+
+def begun(noise: Restoring, step: str) -> Callable[[], bool]:
+    """Whether a restore has come to this step."""
+    return noise.statement_runs(STEPS[step])
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("rows", signal.SIGINT),
+        ("comparing", signal.SIGTERM),
+        ("renaming", signal.SIGTERM),
+    ],
+)
+def test_ctrl_c_and_sigterm(noise: Restoring, step: str, number: signal.Signals) -> None:
+    full = noise.existing("CREATE TABLE mine AS SELECT 42 AS answer")
+    before = noise.databases()
+    process = noise.site.start(*noise.words(full.name, "--replace"))
+    if step == "renaming":
+        with waiting_for_the_name(noise, full):
+            outcome = interrupt_when(process, begun(noise, step), number)
+    else:
+        outcome = interrupt_when(process, begun(noise, step), number)
+    assert outcome.code == 130, outcome.out + outcome.err
+    outcome.assert_clean()
+    assert "interrupted" in outcome.err
+    assert noise.databases() == before
+    assert full.rows("SELECT answer FROM mine") == [(42,)]
+    assert_nothing_runs(noise)
+
+
+@pytest.mark.parametrize("step", list(STEPS))
+def test_kill_9_and_the_next_restore_cleans_up(noise: Restoring, step: str) -> None:
+    full = noise.existing("CREATE TABLE mine AS SELECT 42 AS answer")
+    before = noise.databases()
+    process = noise.site.start(*noise.words(full.name, "--replace"))
+    if step == "renaming":
+        with waiting_for_the_name(noise, full):
+            wait_for(begun(noise, step))
+            process.kill()
+            process.communicate()
+    else:
+        wait_for(begun(noise, step))
+        children = descendants(process.pid)
+        process.kill()
+        process.communicate()
+        wait_for(lambda: not command_lines(children))
+    assert noise.databases()[full.name] == before[full.name]
+    assert full.rows("SELECT answer FROM mine") == [(42,)]
+    assert_nothing_runs(noise)  # a server needs a moment to hear of a client's death
+    connector = Connector("test", full.dsn())
+    with PostgresTarget(connector, full.name, lambda *_: None) as target:
+        target.sweep()  # what every restore begins with
+    assert noise.databases() == before
+
+
+class waiting_for_the_name:  # noqa: N801 - reads as what it is
+    """Somebody is connected to the wanted database from the restore's look on, so it must wait."""
+
+    def __init__(self, noise: Restoring, full: Database) -> None:
+        self._noise = noise
+        self._full = full
+
+    def __enter__(self) -> None:
+        wait_for(lambda: bool(self._noise.beside()))
+        self._connection: psycopg.Connection = self._full.connect()
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
+def assert_nothing_runs(noise: Restoring) -> None:
+    wait_for(
+        lambda: (
+            noise.source.rows(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'guardian%'"
+            )
+            == [(0,)]
+        )
+    )
+
+
+def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
+    """A sweep beside a restore that runs, from another maintenance database, leaves it alone."""
+    name = noise.new_name()
+    dsn = noise.site.root / "dsn"
+    dsn.write_text(noise.server.uri(name))
+    words = ("restore", noise.backup, "--to-file", str(dsn), "--create", "--json")
+    process = noise.site.start(*words, "--no-compare", "--no-analyze")
+    seen = ""
+    rows_come = begun(noise, "rows")
+    while not rows_come():
+        assert process.poll() is None
+        seen += command_lines([process.pid, *descendants(process.pid)])
+    assert "pg_restore" in seen
+    assert noise.server.superuser.password not in seen
+    with PostgresTarget(
+        # where no other database than this lets us in, its advisory locks are apart
+        Connector("test", noise.server.dsn("postgres")),
+        "postgres",
+        lambda *_: None,
+    ) as target:
+        target.sweep()
+        assert len(noise.beside()) == 1
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    with noise.server.connect(name) as connection:
+        assert connection.execute("SELECT count(*) FROM noise").fetchone() == (1000,)
+
+
+def test_what_a_sweep_removes_and_what_not(pg15: PostgresServer) -> None:
+    connector = Connector("test", pg15.dsn("never"))
+    token = "0123456789ab"
+    strays = [f"guardian_restore_{token}", f"guardian_emptied_{token}"]
+    kept = ["guardian_restore_mine", f"guardian_emptied_{token[::-1]}", f"mina_restored_{token}"]
+    for name in (*strays, *kept):
+        pg15.create_database(name)
+    Database(pg15, kept[1]).execute("CREATE TABLE mine ()")
+    Database(pg15, strays[0]).execute(
+        "CREATE SUBSCRIPTION s CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false)",
+        f"ALTER DATABASE {strays[0]} IS_TEMPLATE true",
+        f"ALTER DATABASE {strays[0]} SET default_transaction_read_only = on",
+    )
+    try:
+        with (
+            pg15.connect(strays[0]),  # a session that hangs on; it is nobody's any more
+            pg15.connect(kept[0]) as elsewhere,
+            side_database_name(elsewhere, PREFIX) as running,
+            PostgresTarget(connector, "never", lambda *_: None) as target,
+        ):
+            pg15.create_database(running)
+            target.sweep()
+            with pg15.connect() as connection:
+                rows = connection.execute(
+                    "SELECT datname FROM pg_database WHERE datname ~ '^(guardian|mina)_'"
+                ).fetchall()
+            left = {name for (name,) in rows}
+        assert left == {*kept, running}
+    finally:
+        for name in (*strays, *kept, running):
+            discard_database(connector, "postgres", name, "test")
