@@ -44,8 +44,18 @@ class TableReader:
         self, tables: Sequence[Table], level: ProofLevel, advance: Callable[[int], None]
     ) -> list[TableFingerprint]:
         """Read the tables in turn. Raises psycopg.Error; the transaction is then of no use."""
-        with self._limited(level):
+        if self._content_limit is None or level is not ProofLevel.CONTENT:
             return list(self._read(tables, level, advance))
+        self._connection.execute("SAVEPOINT contents")
+        try:
+            with self._limited(self._content_limit):
+                return list(self._read(tables, level, advance))
+        except psycopg.errors.QueryCanceled:
+            # A small table has no savepoint of its own: all that was read is lost, and counted.
+            if not self.late or self._cancelled:
+                raise
+            self._connection.execute("ROLLBACK TO SAVEPOINT contents")
+            return list(self._read(tables, ProofLevel.COUNTS, lambda _: None))
 
     def cancel(self) -> None:
         """Give up a running :meth:`read`, from another thread."""
@@ -57,18 +67,16 @@ class TableReader:
             self._connection.cancel_safe(timeout=10)
 
     @contextmanager
-    def _limited(self, level: ProofLevel) -> Iterator[None]:
+    def _limited(self, limit: timedelta) -> Iterator[None]:
         """Stop reading contents when their time is up."""
-        if self._content_limit is None or level is not ProofLevel.CONTENT:
-            yield
-            return
-        timer = threading.Timer(self._content_limit.total_seconds(), self._be_late)
+        timer = threading.Timer(limit.total_seconds(), self._be_late)
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+            timer.join()  # a request to cancel must not hit what comes after
 
     def _be_late(self) -> None:
         self._late.set()
