@@ -16,7 +16,7 @@ def ago(seconds: float) -> datetime:
 
 
 def session(
-    pid: int, state: str = "idle in transaction", seconds: float = 0, **facts: Any
+    pid: int, state: str | None = "idle in transaction", seconds: float = 0, **facts: Any
 ) -> Session:
     """A visible client of the role web on mina, ``seconds`` in its state (or its query's age)."""
     known: dict[str, Any] = {

@@ -198,7 +198,7 @@ def test_all_slots_taken(tmp_path: Path) -> None:
     settings = {"max_connections": "6", "superuser_reserved_connections": "2"}
     with running_server(installation(18, from_wheel=True), more=settings) as server:
         role = server.create_role()
-        taken = []
+        taken: list[psycopg.Connection] = []
         try:
             with contextlib.suppress(psycopg.OperationalError):
                 while len(taken) < 7:
