@@ -140,11 +140,10 @@ def _ask(app: App, name: str, top: int) -> _Answers:
         readings += [Unknown(vital, error.message, error.mend) for vital in DATABASE_VITALS]
         names = ()
     for database in names:
-        report, own, statements = _ask_database(app.connector(name), database, top)
+        report, own, statements = _ask_database(app.connector(name), database, top, slow)
         contents.append(report)
         readings += own
-        if slow.facts is None and statements is not None and statements.facts is not None:
-            slow = statements  # it counts for all databases, wherever it was created
+        slow = statements
     return _Answers(facts, slow, databases, replication, tuple(contents), tuple(readings), role)
 
 
@@ -167,21 +166,24 @@ def _unreachable(app: App, name: str, error: GuardianError) -> _Answers:
 
 
 def _ask_database(
-    connector: Connector, database: str, top: int
-) -> tuple[DatabaseReport, Sequence[Reading | Unknown], Section[SlowQueries] | None]:
+    connector: Connector, database: str, top: int, slow: Section[SlowQueries]
+) -> tuple[DatabaseReport, Sequence[Reading | Unknown], Section[SlowQueries]]:
+    """One database's part; its slow queries only where none were found before.
+
+    pg_stat_statements counts for all databases, wherever it was created.
+    """
     try:
         connection = connector.connect(database, "diagnose")
     except GuardianError as error:
         note = Note(error.message, error.mend)
         unknown = [Unknown(vital, error.message, error.mend, database) for vital in DATABASE_VITALS]
-        return (
-            DatabaseReport(database, Section(None, (note,)), Section(None, (note,))),
-            unknown,
-            None,
-        )
+        lost = DatabaseReport(database, Section(None, (note,)), Section(None, (note,)))
+        return lost, unknown, slow
     with connection:
         asked = ServerDiagnosis(connection, top=top)
-        return asked.database(), read_database_vitals(connection), asked.slow_queries()
+        if slow.facts is None and (found := asked.slow_queries()).facts is not None:
+            slow = found
+        return asked.database(), read_database_vitals(connection), slow
 
 
 def _look(app: App, name: str, role: str) -> Section[Observation]:

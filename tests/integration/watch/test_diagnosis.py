@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
 from support.postgres import Database, PostgresServer, Role, installation, running_server
+from support.site import Site
 
 from guardian.adapters.postgres import diagnosis
 from guardian.adapters.postgres.diagnosis import ServerDiagnosis
@@ -269,6 +271,21 @@ def test_slow_queries(
         assert not seen.notes
         assert seen.facts is not None
         assert seen.facts.by_total[0].query is not None
+
+
+def test_slow_queries_are_found_in_whichever_database_has_them(
+    counting: PostgresServer, fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    without, having = fresh_database(counting), fresh_database(counting)
+    having.execute("CREATE EXTENSION pg_stat_statements", "SELECT pg_sleep(0.1)")
+    site = Site(tmp_path / "site", without.uri())
+    (alone,) = site.run_here("diagnose", "--json").json["servers"]
+    assert not alone["slow_queries"]["known"]
+    site.server = {"databases": [without.name, having.name]}
+    (report,) = site.run_here("diagnose", "--json").json["servers"]
+    assert "SELECT pg_sleep($1)" in [one["query"] for one in report["slow_queries"]["by_mean"]]
+    assert report["slow_queries"]["notes"] == []
+    assert "pg_sleep" in site.run_here("diagnose").out
 
 
 def test_without_the_library_it_says_how(pg: PostgresServer, fresh_database: FreshDatabase) -> None:
