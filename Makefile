@@ -31,11 +31,12 @@ check:  ## Lint, formatting, types, the floors of the house, and the length of f
 	@find guardian -name '*.py' -exec awk 'FNR == 451 { print FILENAME ": more than 450 lines, \
 	split it"; bad = 1 } END { exit bad }' {} +
 
-bench:  ## Backups and drills side by side with the runbook's commands (10 minutes, 8 GB)
+bench:  ## Backups, drills, the watch side by side with what else there is (15 minutes, 8 GB)
 	@$(PREPARE) packages test
 	@$(PREPARE) venv dev
 	$(PYTHON_BIN) -m bench.backup $(ARGS)
 	$(PYTHON_BIN) -m bench.restore $(ARGS)
+	$(PYTHON_BIN) -m bench.watch
 
 format:  ## Put the code into its form
 	@$(PREPARE) venv dev
