@@ -10,7 +10,13 @@ from guardian.cli.backup import find_backup
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import console, emit_json, escape, json_option, time_text
 from guardian.cli.main import AppContext, say_error
-from guardian.errors import AlreadyRunningError, ExitCode, GuardianError, NotFoundError
+from guardian.errors import (
+    AlreadyRunningError,
+    ExitCode,
+    GuardianError,
+    InterruptedRunError,
+    NotFoundError,
+)
 from guardian.model import ProofResult
 
 if TYPE_CHECKING:
@@ -69,6 +75,9 @@ def verify(
                 except (AlreadyRunningError, NotFoundError) as error:
                     errors.append(error)
                     continue
+                except InterruptedRunError as error:  # what was drilled before it counts
+                    errors.append(error)
+                    break
                 results.append(result)
                 for note in result.notes:
                     progress.note(note)
@@ -100,13 +109,15 @@ def _named(app: App, word: str, store: str | None) -> list[BackupRecord]:
     server = database = None
     if word not in {"latest", "all"}:
         if is_backup_id(word) or (word[:8].isdigit() and "/" not in word):
-            return [find_backup(app, word)]
+            return [_with_id(app, word, store)]
         server, database = app.targets([word])[0]
     records = [
         record
         for record in app.catalog.backups(server, database)
         if store is None or store in record.stores
     ]
+    if not records and store is not None:  # a new host, whose catalog knows nothing yet
+        records = app.stored_backups(store, server, database)
     if not records:
         where = f" in store {store}" if store else ""
         thing = f" of {word}" if server else ""
@@ -121,6 +132,19 @@ def _named(app: App, word: str, store: str | None) -> list[BackupRecord]:
     for record in records:
         newest.setdefault(record.ref, record)
     return list(newest.values())
+
+
+def _with_id(app: App, word: str, store: str | None) -> BackupRecord:
+    """As the catalog knows it; where it does not, as the store itself does."""
+    try:
+        return find_backup(app, word)
+    except NotFoundError:
+        if store is None:
+            raise
+        found = [one for one in app.stored_backups(store) if one.id.startswith(word)]
+        if len(found) != 1:
+            raise
+        return found[0]
 
 
 def _store_of(app: App, record: BackupRecord, store: str | None) -> str:
@@ -141,6 +165,8 @@ def _store_of(app: App, record: BackupRecord, store: str | None) -> str:
 
 
 def _exit_code(results: Sequence[DrillResult], errors: Sequence[GuardianError]) -> ExitCode:
+    if any(isinstance(error, InterruptedRunError) for error in errors):
+        return ExitCode.INTERRUPTED
     found = {result.record.result for result in results}
     if found & {ProofResult.MISMATCH, ProofResult.UNRESTORABLE}:
         return ExitCode.FAILED
@@ -173,6 +199,7 @@ def drill_document(result: DrillResult) -> dict[str, Any]:
             {"name": one.name, "passed": one.passed, "found": one.found} for one in record.checks
         ],
         "reason": record.reason,
+        "notes": list(result.notes),
     }
 
 
