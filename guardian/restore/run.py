@@ -15,6 +15,7 @@ from guardian.backup.prune import READING
 from guardian.backup.recovery import read_manifest
 from guardian.errors import (
     AlreadyRunningError,
+    CatalogError,
     DamagedPartError,
     GuardianError,
     InterruptedRunError,
@@ -77,17 +78,17 @@ class Restorer:
                 something; nothing was begun, or all of it was taken back.
             UnrestorableError, StoreError, EncryptionError: the backup cannot be read.
             AlreadyRunningError: it is being pruned.
-            InterruptedRunError: a person or the system stopped us; the wanted database is as it
-                was, and nothing is left behind.
+            InterruptedRunError: a person or the system stopped us. The wanted database is as it
+                was, and nothing is left behind; one that is restored into in place, and was by
+                then, stays uncompared.
         """
         name = f"{READING}{record.id}:{self._equipment.token()}"
         with LeaseKeeper(self._catalog, name, self._equipment.holder, LEASE_TTL):
             try:
                 result = self._run(record, target, wish)
-            except (KeyboardInterrupt, InterruptedRunError) as error:
-                message = f"{record.ref}: the restore of {record.id} was interrupted"
-                self._event(record, "interrupted", message)
-                raise InterruptedRunError(f"{message}, the database is as it was before") from error
+            except InterruptedRunError as error:
+                self._event(record, "interrupted", error.message)
+                raise
             except UsageError:
                 raise
             except GuardianError as error:
@@ -99,8 +100,15 @@ class Restorer:
     def _run(self, record: BackupRecord, target: RestoreTarget, wish: Wish) -> RestoreResult:
         self._require_unpruned(record)
         store, manifest = self._open(record)
+        restore = _Restore(self._equipment, store, manifest, target, wish)
         try:
-            return _Restore(self._equipment, store, manifest, target, wish).run()
+            return restore.run()
+        except (KeyboardInterrupt, InterruptedRunError) as error:
+            if restore.ended is not None:
+                return restore.ended  # too late: it has the name
+            raise InterruptedRunError(
+                f"{record.ref}: the restore of {record.id} was interrupted, {restore.state}"
+            ) from error
         except DamagedPartError as error:
             others = [name for name in record.stores if name != store.name]
             if others:
@@ -135,11 +143,18 @@ class Restorer:
     def _event(self, record: BackupRecord, result: str, message: str) -> None:
         at = self._equipment.clock.now()
         kind, ref = f"restore.{result}", record.ref
-        self._catalog.record_event(Event(at, kind, message, ref, ref.server, record.id))
+        try:
+            self._catalog.record_event(Event(at, kind, message, ref, ref.server, record.id))
+        except CatalogError as error:  # what was restored is restored
+            self._equipment.progress.note(f"not written down: {error.message}")
 
 
 class _Restore:
-    """One run: read what is small, decide, check, restore, compare, take the name."""
+    """One run: read what is small, decide, check, restore, compare, take the name.
+
+    ``ended`` is the result, as soon as nothing can be undone any more; ``state`` is how things are
+    until then.
+    """
 
     def __init__(
         self,
@@ -158,6 +173,8 @@ class _Restore:
         self._reader = BackupReader(store, manifest, equipment.encryptor, equipment.compressor)
         self._archive = DumpArchive(self._reader)
         self._warnings: list[str] = []
+        self.ended: RestoreResult | None = None
+        self.state = "the database is as it was before"
 
     def run(self) -> RestoreResult:
         began = self._clock.monotonic()
@@ -174,6 +191,7 @@ class _Restore:
         result = self._restore(way, needs, situation, contents)
         seconds = round(self._clock.monotonic() - began, 3)
         result = replace(result, seconds=seconds, warnings=tuple(self._warnings))
+        self.ended = result
         self._progress.end(told(result))
         return result
 
@@ -215,6 +233,8 @@ class _Restore:
             self._warnings += work.warnings
             began = self._clock.monotonic()
             self._load(work, contents.fingerprint)
+            if way.is_in_place:
+                self.state = "what was restored is there, and was not compared"
             loaded = self._clock.monotonic()
             result = replace(result, restore_seconds=round(loaded - began, 3))
             result = self._compare(work, contents, result)
@@ -313,4 +333,6 @@ class _Restore:
             if finished.reason is not None:
                 status = RestoreStatus.KEPT_ASIDE
         self._warnings += finished.warnings
-        return replace(result, status=status, finished=finished)
+        result = replace(result, status=status, finished=finished)
+        self.ended = replace(result, warnings=tuple(self._warnings))
+        return result

@@ -73,7 +73,7 @@ def test_ctrl_c_and_sigterm(noise: Restoring, step: str, number: signal.Signals)
         outcome = interrupt_when(process, begun(noise, step), number)
     assert outcome.code == 130, outcome.out + outcome.err
     outcome.assert_clean()
-    assert "interrupted" in outcome.err
+    assert "interrupted, the database is as it was before" in outcome.err
     assert noise.databases() == before
     assert full.rows("SELECT answer FROM mine") == [(42,)]
     assert_nothing_runs(noise)
@@ -131,7 +131,11 @@ def assert_nothing_runs(noise: Restoring) -> None:
 
 
 def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
-    """A sweep beside a restore that runs, from another maintenance database, leaves it alone."""
+    """A sweep beside a restore that runs, from another maintenance database, leaves it alone.
+
+    The restore itself began with one.
+    """
+    noise.server.create_database("guardian_restore_fedcba987654")
     name = noise.new_name()
     dsn = noise.site.root / "dsn"
     dsn.write_text(noise.server.uri(name))
@@ -151,7 +155,8 @@ def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
         lambda *_: None,
     ) as target:
         target.sweep()
-        assert len(noise.beside()) == 1
+        (running,) = noise.beside()
+        assert running != "guardian_restore_fedcba987654"
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     with noise.server.connect(name) as connection:

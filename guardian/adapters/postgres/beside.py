@@ -22,7 +22,7 @@ from guardian.adapters.postgres.maintenance import (
 from guardian.adapters.postgres.restored import PostgresDatabase
 from guardian.adapters.postgres.side_database import side_database_name
 from guardian.adapters.postgres.swapping import Swap, SwapOrder, SwapOutcome, apply_items
-from guardian.adapters.postgres.whole_database import read_items
+from guardian.adapters.postgres.whole_database import read_items, what_stays
 from guardian.errors import GuardianError
 from guardian.model import Fingerprint, ProofLevel
 from guardian.ports import Archive
@@ -103,7 +103,10 @@ class Beside:
                 if contents is not None and contents.is_empty:
                     return self._take_from_empty(connection, order, old)
                 kept = self._dated(connection, "before")
+                stays = what_stays(connection, self._wanted)
                 outcome = self._swap(replace(order, old=(old, kept)))
+                if outcome.replaced:
+                    outcome = replace(outcome, warnings=(*outcome.warnings, *stays))
         return self._finished(outcome, kept)
 
     def _contents_of_wanted(self) -> Contents | None:
@@ -125,11 +128,12 @@ class Beside:
                     return self._finished(outcome, None)
                 kept = self._dated(connection, "before")
                 _rename(connection, emptied, kept)
-            except (GuardianError, psycopg.Error) as error:
-                kept, said = emptied, " ".join(self._connector.scrub(str(error)).split())
-                outcome = replace(
-                    outcome, warnings=(*outcome.warnings, f"{emptied} is left behind: {said}")
-                )
+            except (GuardianError, psycopg.Error, KeyboardInterrupt) as error:
+                # The name is taken: too late to stop, and no reason to call it a failure.
+                kept = emptied
+                said = " ".join(self._connector.scrub(str(error)).split()) or "interrupted"
+                warning = f"the empty database that was there is left behind as {emptied}: {said}"
+                outcome = replace(outcome, warnings=(*outcome.warnings, warning))
             return self._finished(outcome, kept)
 
     def _swap(self, order: SwapOrder) -> SwapOutcome:

@@ -39,6 +39,7 @@ from guardian.adapters.postgres.side_database import (
     system_identifier,
 )
 from guardian.adapters.postgres.tools import Installation
+from guardian.adapters.postgres.whole_database import like_present, same_tablespace
 from guardian.errors import (
     ConfigError,
     GuardianError,
@@ -46,7 +47,6 @@ from guardian.errors import (
     UsageError,
     VersionMismatchError,
 )
-from guardian.model import DatabaseFacts
 from guardian.restore.globals_script import GlobalsScript
 from guardian.restore.sql_text import quoted
 from guardian.restore.target import (
@@ -268,6 +268,8 @@ class PostgresTarget:
         with self._translated() as connection, side_database_name(connection, PREFIX) as name:
             try:
                 warnings = self._create(connection, name, order)
+                if warning := same_tablespace(connection, name, self._wanted):
+                    warnings = (*warnings, warning)
                 oid = database_oid(connection, name)
                 assert oid is not None
                 connector = self._connector.with_settings(self._overrides(name))
@@ -292,7 +294,9 @@ class PostgresTarget:
         try:
             create_database(connection, name, facts, exact=True)
         except UnsuitableTargetError as error:
-            there = self._facts_of_wanted(connection, facts) if order.way is Way.EMPTY else None
+            there = (
+                like_present(connection, self._wanted, facts) if order.way is Way.EMPTY else None
+            )
             if there is None:
                 error.mend = (
                     f"{error.mend}; or make an empty database with a locale that the server has "
@@ -306,25 +310,6 @@ class PostgresTarget:
             )
             return (warning,)
         return ()
-
-    def _facts_of_wanted(
-        self, connection: psycopg.Connection, source: DatabaseFacts
-    ) -> DatabaseFacts | None:
-        """The locale of the wanted database; None where its encoding is another one."""
-        row = connection.execute(
-            "SELECT pg_encoding_to_char(encoding), to_jsonb(d) ->> 'datcollate', "
-            "to_jsonb(d) ->> 'datctype', coalesce(CASE to_jsonb(d) ->> 'datlocprovider' "
-            "WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' END, 'libc'), "
-            "coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') "
-            "FROM pg_catalog.pg_database d WHERE datname = %s",
-            (self._wanted,),
-        ).fetchone()
-        if row is None or row[0] != source.encoding:
-            return None
-        _, collate, ctype, provider, locale = row
-        return replace(
-            source, collate=collate, ctype=ctype, locale_provider=provider, locale=locale
-        )
 
     def _remove(self, name: str) -> None:
         """Remove what still has the side's name; what is in the way is left to the next sweep."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -10,9 +14,18 @@ from support.compare import assert_same_database, differences
 from support.postgres import Database, PostgresServer, Role
 from support.restoring import Restoring
 
+from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.in_place import InPlace
+from guardian.adapters.postgres.loading import LoadOptions
+from guardian.adapters.postgres.restored import PostgresDatabase
 from guardian.adapters.postgres.role_making import make_roles
-from guardian.errors import PermissionDeniedError
+from guardian.errors import DamagedPartError, PermissionDeniedError
+from guardian.model import DatabaseFacts
+from guardian.ports import Readable
+from guardian.restore.archive import TocReader
 from guardian.restore.globals_script import read_globals
+from guardian.restore.selection import select
+from guardian.restore.target import Needs, RestoreOrder, Way
 
 
 def tables_of(database: Database) -> set[str]:
@@ -142,17 +155,15 @@ def test_in_place_for_those_who_may_not_create_databases(
 def test_in_place_a_damaged_backup_leaves_nothing(
     shop: Restoring, in_place: tuple[Database, list[str]]
 ) -> None:
-    """The last byte alone is wrong, which is seen when all has gone to pg_restore."""
     empty, words = in_place
     (part,) = shop.site.store.rglob(f"{shop.backup}/database.dump*")
     good = part.read_bytes()
     part.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     try:
-        for more in ((), ("--table", "users")):
-            outcome = shop.site.run(*words, *more)
-            assert outcome.code == 1, outcome.out
-            assert "database.dump.zst.gpg in store local is damaged" in outcome.err
-            assert tables_of(empty) == set()
+        outcome = shop.site.run(*words)
+        assert outcome.code == 1, outcome.out
+        assert "database.dump.zst.gpg in store local is damaged" in outcome.err
+        assert tables_of(empty) == set()
     finally:
         part.write_bytes(good)
         shop.clean()
@@ -228,3 +239,56 @@ def test_the_source_stays_as_it_is(shop: Restoring) -> None:
     name = shop.new_name()
     shop.restored(name, "--create", "--no-analyze")
     assert_same_database(shop.source.dsn(), shop.server.dsn(name), shop.server.bindir)
+
+
+class LateDamage:
+    """An archive whose end tells of damage, long after its last byte was given."""
+
+    def __init__(self, dump: bytes) -> None:
+        self.plain_bytes = len(dump)
+        self._dump = dump
+
+    @contextmanager
+    def open(self) -> Iterator[Readable]:
+        yield LateEnd(self._dump)
+
+
+class LateEnd:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, size: int = -1, /) -> bytes:
+        given, self._data = self._data[:4096], self._data[4096:]
+        if not given:
+            time.sleep(1.5)  # pg_restore would have committed by now
+            raise DamagedPartError("the last byte is wrong")
+        return given
+
+
+@pytest.mark.parametrize("selected", [False, True])
+def test_in_place_nothing_is_committed_before_the_end_was_seen(
+    shop: Restoring, *, selected: bool
+) -> None:
+    server, empty = shop.server, shop.existing()
+    command = [str(server.tool("pg_dump")), "-Fc", "-Z0", "-d", shop.source.dsn()]
+    dump = subprocess.run(command, check=True, capture_output=True).stdout
+    toc = TocReader().feed(dump)
+    assert toc is not None
+    chosen = select(toc, tables=["users"]).entries if selected else ()
+    facts = DatabaseFacts("15", 150000, None, "UTF8", "C", "C", "libc")
+    order = RestoreOrder(
+        way=Way.IN_PLACE,
+        needs=Needs(facts, "15"),
+        at=datetime(2026, 11, 23, tzinfo=UTC),
+        chosen=tuple(entry.dump_id for entry in chosen) or None,
+    )
+    connector, program = Connector("test", empty.dsn()), server.tool("pg_restore")
+    database = PostgresDatabase(
+        connector, empty.name, program, major=15, encoding="UTF8", options=LoadOptions()
+    )
+    work = InPlace(
+        connector, database, program, order, superuser=True, extensions=(), purpose="test"
+    )
+    with pytest.raises(DamagedPartError, match="the last byte"):
+        work.restore(LateDamage(dump), {}, lambda _: None)
+    assert tables_of(empty) == set()
