@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from guardian.cli import diagnose_tables as tables
+from guardian.cli.diagnose_tables import Table
 from guardian.cli.locks_view import lock_lines, nobody_waits
-from guardian.cli.screen import Cell, Column, hanging, harmless, lay_out
-from guardian.cli.sessions_view import age, state_text, who
-from guardian.units import format_duration, format_size
+from guardian.cli.screen import hanging, harmless, lay_out
+from guardian.units import format_duration
 from guardian.watch.readings import Severity
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from guardian.daemon.diagnosis import Locks, ServerReport
     from guardian.daemon.overview import DatabaseStatus
-    from guardian.daemon.vital_signs import FileSystem
     from guardian.watch.diagnosis import (
         Connections,
         DatabaseFacts,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
         Replication,
         Section,
         SlowQueries,
-        Statement,
         TableFacts,
     )
     from guardian.watch.model import Session
@@ -73,7 +71,7 @@ class DiagnoseView:
                 yield from self._section(f"Largest indexes of {name}", one.indexes, self._indexes)
             yield from self._section("Replication", report.replication, self._replication)
         yield from self._title("Disk on this host")
-        yield from self._disks(report.file_systems)
+        yield from self._table(tables.disks(report.file_systems))
         yield from self._section("Last backups", report.backups, self._backups)
 
     # --- parts ---
@@ -129,7 +127,8 @@ class DiagnoseView:
 
         yield Text(f"  {text}", "dim")
 
-    def _table(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell | str]]) -> list[Text]:
+    def _table(self, table: Table) -> list[Text]:
+        columns, rows = table
         return lay_out(columns, rows, self._width, indent=2)
 
     def _vitals(self, findings: Sequence[Finding]) -> Iterator[Text]:
@@ -150,27 +149,8 @@ class DiagnoseView:
                 yield from self._mend(one.mend, 12)
 
     def _connections(self, found: Connections) -> Iterator[Text]:
-        yield from self._table(
-            [Column("STATE"), Column("COUNT", right=True), Column("LONGEST", right=True)],
-            [(one.state, str(one.count), age(one.longest_seconds)) for one in found.by_state],
-        )
-        yield from self._table(
-            [
-                Column("USER", most=20, elastic=True),
-                Column("DATABASE", most=20, elastic=True),
-                Column("APPLICATION", most=24, elastic=True),
-                *(Column(name, right=True) for name in ("ALL", "ACTIVE", "IDLE", "IN TX")),
-            ],
-            [
-                (
-                    one.user or "-",
-                    one.database or "-",
-                    one.application or "-",
-                    *map(str, (one.count, one.active, one.idle, one.idle_in_transaction)),
-                )
-                for one in found.by_client
-            ],
-        )
+        yield from self._table(tables.states(found.by_state))
+        yield from self._table(tables.clients(found.by_client))
 
     def _locks(self, found: Locks) -> Iterator[Text]:
         if not found.graph.roots:
@@ -183,103 +163,23 @@ class DiagnoseView:
         if not sessions or look is None:
             yield from self._nothing("none")
             return
-        at = look.observation.at
-        yield from self._table(
-            [
-                Column("PID", right=True),
-                Column("OPEN", right=True),
-                Column("STATE"),
-                Column("WHO", most=28, elastic=True),
-                Column("QUERY", elastic=True),
-            ],
-            [
-                (
-                    str(one.pid),
-                    age(one.transaction_seconds(at)),
-                    state_text(one),
-                    f"guardian: {who(one)}" if one.is_own else who(one),
-                    Cell(one.query or "", "dim"),
-                )
-                for one in sessions
-            ],
-        )
+        yield from self._table(tables.transactions(sessions, look.observation.at))
 
     def _slow(self, found: SlowQueries) -> Iterator[Text]:
-        since = "" if found.since is None else f", counted since {_day(found.since)}"
+        since = "" if found.since is None else f", counted since {found.since:%Y-%m-%d %H:%M %Z}"
         yield from self._nothing(f"by total time{since}")
-        yield from self._statements(found.by_total)
+        yield from self._table(tables.statements(found.by_total))
         yield from self._nothing("by time of one call")
-        yield from self._statements(found.by_mean)
-
-    def _statements(self, statements: Sequence[Statement]) -> list[Text]:
-        return self._table(
-            [
-                *(Column(name, right=True) for name in ("TOTAL", "SHARE", "CALLS", "MEAN", "MAX")),
-                Column("QUERY", elastic=True),
-            ],
-            [
-                (
-                    _short(one.total_seconds),
-                    f"{one.share:.0f}%",
-                    f"{one.calls:,}",
-                    _short(one.mean_seconds),
-                    _short(one.max_seconds),
-                    Cell(one.query or "(hidden)", "" if one.query else "dim"),
-                )
-                for one in statements
-            ],
-        )
+        yield from self._table(tables.statements(found.by_mean))
 
     def _databases(self, found: Sequence[DatabaseFacts]) -> list[Text]:
-        return self._table(
-            [
-                Column("DATABASE", elastic=True),
-                Column("SIZE", right=True),
-                Column("CONN", right=True),
-                Column("CACHE HITS", right=True),
-                Column("ROLLBACKS", right=True),
-                Column("DEADLOCKS", right=True),
-                Column("TEMP FILES", right=True),
-            ],
-            [
-                (
-                    one.name,
-                    "?" if one.bytes is None else format_size(one.bytes),
-                    str(one.connections),
-                    _hits(one),
-                    _share(one.rollbacks, one.commits + one.rollbacks),
-                    f"{one.deadlocks:,}",
-                    format_size(one.temp_bytes),
-                )
-                for one in found
-            ],
-        )
+        return self._table(tables.databases(found))
 
     def _tables(self, found: Sequence[TableFacts]) -> Iterator[Text]:
         if not found:
             yield from self._nothing("no tables")
             return
-        lines = self._table(
-            [
-                Column("TABLE", elastic=True),
-                Column("SIZE", right=True),
-                Column("INDEXES", right=True),
-                Column("ROWS", right=True),
-                Column("DEAD", right=True),
-                Column("VACUUMED", right=True),
-            ],
-            [
-                (
-                    one.name,
-                    ("~" if one.estimated else "") + format_size(one.total_bytes),
-                    format_size(one.index_bytes),
-                    "?" if one.rows is None else _count(one.rows),
-                    Cell(_dead(one), "yellow" if one.hint else ""),
-                    self._ago(one.last_vacuum),
-                )
-                for one in found
-            ],
-        )
+        lines = self._table(tables.tables(found, self._report.at))
         yield from self._with_hints(lines, [one.hint for one in found])
         if any(one.estimated for one in found):
             yield from self._nothing("~ somebody locks it: the size is that of its last VACUUM")
@@ -288,23 +188,7 @@ class DiagnoseView:
         if not found:
             yield from self._nothing("no indexes")
             return
-        lines = self._table(
-            [
-                Column("INDEX", elastic=True),
-                Column("TABLE", elastic=True),
-                Column("SIZE", right=True),
-                Column("SCANS", right=True),
-            ],
-            [
-                (
-                    one.name,
-                    one.table,
-                    ("~" if one.estimated else "") + format_size(one.bytes),
-                    _count(one.scans),
-                )
-                for one in found
-            ],
-        )
+        lines = self._table(tables.indexes(found))
         yield from self._with_hints(lines, [one.hint for one in found])
 
     def _with_hints(self, lines: Sequence[Text], hints: Sequence[str | None]) -> Iterator[Text]:
@@ -321,127 +205,12 @@ class DiagnoseView:
         if not found.replicas and not found.slots:
             yield from self._nothing("no replicas, no slots")
         if found.replicas:
-            yield from self._table(
-                [
-                    Column("REPLICA", elastic=True),
-                    Column("CLIENT"),
-                    Column("STATE"),
-                    Column("LAG", right=True),
-                    Column("BEHIND", right=True),
-                ],
-                [
-                    (
-                        one.name or "-",
-                        one.client or "-",
-                        one.state or "?",
-                        age(one.lag_seconds),
-                        "-" if one.behind_bytes is None else format_size(one.behind_bytes),
-                    )
-                    for one in found.replicas
-                ],
-            )
+            yield from self._table(tables.replicas(found.replicas))
         if found.slots:
-            yield from self._table(
-                [
-                    Column("SLOT", elastic=True),
-                    Column("KIND"),
-                    Column("IN USE"),
-                    Column("WAL STATUS"),
-                    Column("HOLDS BACK", right=True),
-                ],
-                [
-                    (
-                        one.name,
-                        one.kind,
-                        "yes" if one.active else Cell("no", "yellow"),
-                        one.wal_status or "?",
-                        "?" if one.retained_bytes is None else format_size(one.retained_bytes),
-                    )
-                    for one in found.slots
-                ],
-            )
-
-    def _disks(self, found: Sequence[FileSystem]) -> list[Text]:
-        return self._table(
-            [
-                Column("FOR", elastic=True),
-                Column("PATH", elastic=True),
-                Column("USED", right=True),
-                Column("FREE", right=True),
-                Column("NEXT NEEDS", right=True),
-            ],
-            [
-                (
-                    ", ".join(one.used_for),
-                    str(one.path),
-                    Cell("?", "magenta")
-                    if one.used_percent is None
-                    else f"{one.used_percent:.0f}%",
-                    one.error or format_size(one.free_bytes),
-                    "-" if one.needed_bytes is None else format_size(one.needed_bytes),
-                )
-                for one in found
-            ],
-        )
+            yield from self._table(tables.slots(found.slots))
 
     def _backups(self, found: Sequence[DatabaseStatus]) -> Iterator[Text]:
         if not found:
             yield from self._nothing("no database is backed up")
             return
-        yield from self._table(
-            [
-                Column("DATABASE", elastic=True),
-                Column("LAST BACKUP", right=True),
-                Column("LAST PROVEN", right=True),
-                Column("FAILED SINCE", right=True),
-            ],
-            [
-                (
-                    str(one.ref),
-                    self._ago(one.last.snapshot_at) if one.last else Cell("never", "red"),
-                    self._ago(one.last_proven.proven_at) if one.last_proven else "never",
-                    Cell(str(one.consecutive_failures), "red" if one.consecutive_failures else ""),
-                )
-                for one in found
-            ],
-        )
-
-    def _ago(self, then: datetime | None) -> str:
-        if then is None:
-            return "never"
-        return f"{format_duration(max(0, int((self._report.at - then).total_seconds())))} ago"
-
-
-def _short(seconds: float) -> str:
-    """A duration that may be far below a second."""
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f}us"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    return format_duration(seconds)
-
-
-def _count(number: int) -> str:
-    """A number with three digits: 12.3M."""
-    if number < 10_000:
-        return f"{number:,}"
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f}%" if whole else "-"
-
-
-def _hits(one: DatabaseFacts) -> str:
-    return "-" if one.cache_hit_percent is None else f"{one.cache_hit_percent:.1f}%"
-
-
-def _dead(one: TableFacts) -> str:
-    return f"{_count(one.dead_rows)} ({one.dead_percent:.0f}%)" if one.dead_rows else "0"
-
-
-def _day(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M %Z}"
+        yield from self._table(tables.backups(found, self._report.at))

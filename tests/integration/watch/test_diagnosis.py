@@ -319,6 +319,28 @@ def test_libraries_are_kept_apart() -> None:
     assert "keep what is in it" in (hidden.mend if hidden and hidden.mend else "")
 
 
+# --- replication --------------------------------------------------------------------------------
+
+
+def test_slots_are_told(
+    pg18: PostgresServer, fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    database = fresh_database(pg18)
+    database.execute("SELECT pg_create_physical_replication_slot('spare', true)")
+    try:
+        with database.connect() as look:
+            found = ServerDiagnosis(look).replication().facts
+        assert found is not None
+        (slot,) = found.slots
+        assert (slot.name, slot.kind, slot.active) == ("spare", "physical", False)
+        assert (slot.retained_bytes or 0) >= 0
+        shown = Site(tmp_path / "site", database.uri()).run_here("diagnose").out
+        (line,) = [line for line in shown.splitlines() if line.startswith("  spare")]
+        assert line.split()[:4] == ["spare", "physical", "no", "reserved"]
+    finally:
+        database.execute("SELECT pg_drop_replication_slot('spare')")
+
+
 # --- what goes wrong ----------------------------------------------------------------------------
 
 

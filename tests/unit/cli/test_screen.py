@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from guardian.cli.diagnose_tables import count_text
 from guardian.cli.screen import Cell, Column, cut, hanging, harmless, lay_out
 
 
@@ -94,3 +95,21 @@ def test_long_texts_hang_beneath_each_other() -> None:
     assert [line.plain for line in lines] == ["  - one two", "    three four", "    five"]
     assert [line.plain for line in hanging(console, "", 14, first="  - ")] == ["  - "]
     assert all(line.cell_len <= 14 for line in hanging(console, "x" * 50, 14, first="  - "))
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (9_999, "9,999"),
+        (10_000, "10.0k"),
+        (99_949, "99.9k"),
+        (99_950, "100k"),
+        (999_499, "999k"),
+        (999_500, "1.0M"),
+        (12_345_678, "12.3M"),
+        (7_000_000_000_000, "7.0T"),
+    ],
+)
+def test_numbers_in_few_letters(number: int, text: str) -> None:
+    assert count_text(number) == text
