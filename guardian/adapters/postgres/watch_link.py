@@ -170,8 +170,10 @@ class Link:
         parameters = self._connector.parameters(purpose="watch")
         wanted = parameters.get("connect_timeout", "")
         seconds = int(wanted) if wanted.isdecimal() and int(wanted) else _CONNECT_SECONDS
+        # libpq's is for each address; a dead one must leave time for those behind it.
+        hosts = 1 + parameters.get("hostaddr", parameters.get("host", "")).count(",")
         parameters |= {
-            "connect_timeout": str(min(seconds, _CONNECT_SECONDS)),
+            "connect_timeout": str(min(seconds, max(2, _CONNECT_SECONDS // hosts))),
             "client_encoding": "SQL_ASCII",
             "keepalives_idle": "10",
             "keepalives_interval": "5",

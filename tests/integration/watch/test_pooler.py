@@ -96,6 +96,10 @@ def test_it_sees_and_kills_and_tells_that_a_pooler_is_between(scene, pooler, ign
     assert (result.outcome, result.confirmed) == (Outcome.SIGNALLED, True)
     assert victim.fate() == "57P01"
     assert bystander.fate() is None
+    chief = scene.crowd.idle(superuser=True)
+    result = watcher.signal(scene.find(chief.pid, watcher.observe()), Action.TERMINATE)
+    assert result.outcome is Outcome.REFUSED
+    assert watcher.observe().sessions
     # Nothing of ours was left in the pool's connections.
     with psycopg.connect(connector_dsn(connector), autocommit=True) as other:
         assert other.execute("SELECT current_setting('lock_timeout')").fetchone() == ("0",)

@@ -317,6 +317,17 @@ def test_two_looks_at_once_do_not_pile_up(own_server, make_watcher):
         assert watcher.observe().sessions
 
 
+def test_a_look_that_takes_too_long_is_given_up(own_server, make_watcher):
+    watcher = make_watcher(Connector("main", own_server.dsn()), timeout=timedelta(seconds=0.5))
+    watcher.observe()
+    with own_server.connect() as blocker:
+        with blocker.transaction():
+            blocker.execute("LOCK TABLE pg_catalog.pg_authid IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(TimedOutError, match=r"longer than 0\.5s"):
+                watcher.observe()
+        assert watcher.observe().sessions
+
+
 def as_many_as_go(connect: Callable[[], Client]) -> list[Client]:
     """Clients until the server has no slot left."""
     made: list[Client] = []
@@ -355,8 +366,7 @@ def test_with_all_slots_taken_the_watch_still_sees_and_kills(make_watcher):
             result = watcher.signal(victims[0], Action.TERMINATE)
             assert (result.outcome, result.confirmed) == (Outcome.SIGNALLED, True)
             until(lambda: _connects(server, web))
-            watcher.observe()
-            assert len(watcher._own_pids()) == 2
+            until(lambda: watcher.observe().sessions and len(watcher._own_pids()) == 2)
             assert watcher.facts.shortcomings == ()
         finally:
             for client in crowd:

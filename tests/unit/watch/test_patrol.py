@@ -11,6 +11,7 @@ from support.sessions import NOW, observation, session, waiter
 
 from guardian.errors import CatalogError, ConnectionFailedError
 from guardian.testing import FakeClock, MemoryCatalog
+from guardian.watch import policy
 from guardian.watch.audit import KillMode, KillRecord
 from guardian.watch.memory import Memory
 from guardian.watch.model import Action, Mode, Observation, Outcome, Session, SessionKey
@@ -313,3 +314,25 @@ def test_the_notice_and_reports_are_events():
     assert [len(patrol.cycle().reports) for _ in range(2)] == [1, 0]
     (event,) = site.catalog.events(kind="session_reported")
     assert "'tell'" in event.message
+
+
+def test_a_recording_that_cannot_be_written_does_not_stop_the_watch(monkeypatch):
+    site = Site(idle(1))
+    monkeypatch.setattr(site.catalog, "record_segment", _fails)
+    report = site.patrol(record=True).cycle()
+    assert [one.outcome for one in report.kills] == [Outcome.SIGNALLED]
+    assert report.problems == ("the catalog's disk is full",)
+
+
+def test_policies_that_are_slow_to_judge_are_told(monkeypatch):
+    site = Site(idle(1))
+    evaluate = policy.evaluate
+
+    def slow(*args):
+        site.clock.advance(3)
+        return evaluate(*args)
+
+    monkeypatch.setattr("guardian.watch.patrol.evaluate", slow)
+    patrol = site.patrol()
+    assert "took 3s" in patrol.cycle().problems[0]
+    assert patrol.facts == FACTS
