@@ -7,9 +7,8 @@ holds one suite that every implementation of a port passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -17,10 +16,8 @@ from guardian.errors import Cause
 from guardian.model import (
     BackupId,
     BackupRecord,
-    DatabaseDamage,
     DatabaseFacts,
     DatabaseRef,
-    Difference,
     Encryption,
     Event,
     Fingerprint,
@@ -236,132 +233,6 @@ class Source(Protocol):
 
     def open_globals(self) -> AbstractContextManager[tuple[DumpStream, GlobalsLevel]]:
         """Roles and tablespaces as SQL, with password hashes where the role may read them."""
-
-
-class Archive(Protocol):
-    """The dump of one backup: pg_dump's custom format, plain, as often as wanted."""
-
-    @property
-    def plain_bytes(self) -> int:
-        """How long it is."""
-
-    def open(self) -> AbstractContextManager[Readable]:
-        """Read it from its start. It may be open several times at once.
-
-        A read that returns ``b""`` says that every stage ended well: all bytes came, their
-        SHA-256 is right, gpg and zstd are content. Until then nothing that was read is certain.
-        Reads raise DamagedPartError, KeyMissingError, StoreError; the first two only after the
-        hash of the stored bytes was seen, so that a wrong key is never taken for damage.
-        """
-
-
-class RestoredDatabase(Protocol):
-    """A database to restore into and look at, on some server, for the length of a block."""
-
-    @property
-    def major(self) -> int:
-        """The server's major version."""
-
-    @property
-    def caveats(self) -> Sequence[str]:
-        """What differs from the source's surroundings: a failure may be due to that."""
-
-    def restore(
-        self,
-        archive: Archive,
-        row_counts: Mapping[tuple[str, str], int],
-        advance: Callable[[int], None],
-    ) -> None:
-        """Restore all of it with pg_restore and COPY; ``advance`` hears of plain bytes read.
-
-        ``row_counts`` by (schema, table), where they are known, tell how to share the work.
-        Raises what the archive raises; UnrestorableError with the server's first words, in
-        context; UnsuitableTargetError where the server lacks something.
-        """
-
-    def fingerprint(
-        self, level: ProofLevel, seed: int, advance: Callable[[int], None]
-    ) -> Fingerprint:
-        """What it holds now. Raises GuardianError when it cannot be read."""
-
-    def ask(self, query: str, settings: Sequence[str]) -> tuple[bool, str]:
-        """Run a query that must answer with one true value: (whether it did, what was found).
-
-        ``settings`` are ``name=value`` items of the source database, as far as they matter here.
-        """
-
-    def check_indexes(self) -> Sequence[Difference]:
-        """Check heap and B-trees with amcheck. Raises UnsuitableTargetError without it."""
-
-    def cancel(self) -> None:
-        """Stop whatever runs, from another thread; it then raises."""
-
-
-class ScratchServers(Protocol):
-    """Where drills restore to."""
-
-    def warming(self, manifest: Manifest) -> AbstractContextManager[None]:
-        """Begin, beside the caller's work, what :meth:`open` within the block will need.
-
-        Raises nothing: :meth:`open` tells what is wrong. What was begun is gone with the block.
-        """
-
-    def open(
-        self, manifest: Manifest, fingerprint: Fingerprint | None, jobs: int
-    ) -> AbstractContextManager[RestoredDatabase]:
-        """A new, empty database, fit for this backup; gone when the block is left, in any way.
-
-        Raises UnsuitableTargetError (names what is missing, and the mend), ScratchError,
-        DiskFullError, ConnectionFailedError, VersionMismatchError.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedCopy:
-    """A database to back up from, as ``database`` of ``source``.
-
-    ``objects`` are the names, any of which a drill must tell of what is wrong with it.
-    """
-
-    source: Source
-    database: str
-    objects: tuple[str, ...] = ()
-
-
-class Workshop(Protocol):
-    """A database to restore into, of which damaged copies can be made (the drill of the drill)."""
-
-    @property
-    def original(self) -> RestoredDatabase:
-        """Where the backup is to be restored first. It stays as it is then."""
-
-    @property
-    def scratch(self) -> ScratchServers:
-        """Where the damaged copies are drilled."""
-
-    def untouched(self) -> DamagedCopy:
-        """The original itself, to back up from."""
-
-    def damaged(
-        self, damage: DatabaseDamage, expected: Fingerprint
-    ) -> AbstractContextManager[DamagedCopy | None]:
-        """A copy of the original with one thing damaged, gone with the block.
-
-        ``expected`` tells what a drill compares. None where there is no such thing to damage.
-        Raises GuardianError when the copy cannot be made.
-        """
-
-
-class Workshops(Protocol):
-    """Where the drill of the drill works."""
-
-    def open(
-        self, manifest: Manifest, fingerprint: Fingerprint, jobs: int
-    ) -> AbstractContextManager[Workshop]:
-        """One with an empty original, fit for this backup; all of it is gone with the block.
-
-        Raises what :meth:`ScratchServers.open` does.
-        """
 
 
 class Progress(Protocol):

@@ -20,8 +20,6 @@ from guardian.model import DatabaseRef, ProofLevel, RunStatus
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pydantic import SecretStr
-
     from guardian.adapters.catalog.catalog import SqlCatalog
     from guardian.adapters.gnupg import GnupgEncryptor
     from guardian.adapters.postgres.connection import Connector
@@ -29,13 +27,14 @@ if TYPE_CHECKING:
     from guardian.adapters.postgres.watching import PostgresWatcher
     from guardian.backup.prune_result import PruneResult
     from guardian.backup.rebuild_result import RebuildResult
-    from guardian.config import Config, S3StoreConfig, ServerConfig, StoreConfig
+    from guardian.config import Config, ServerConfig
     from guardian.config.backing import VerifyConfig
     from guardian.model import BackupId, BackupRecord
-    from guardian.ports import Clock, Progress, ScratchServers, Store
+    from guardian.ports import Clock, Progress, Store
     from guardian.restore.result import RestoreResult
     from guardian.restore.target import Wish
     from guardian.verify.drill import DrillResult
+    from guardian.verify.ports import ScratchServers
     from guardian.watch.model import Mode
     from guardian.watch.patrol import Patrol
 
@@ -90,7 +89,9 @@ class App:
     @cached_property
     def stores(self) -> dict[str, Store]:
         """Every configured store by name."""
-        return {name: self._store(name, section) for name, section in self.config.stores.items()}
+        from guardian.daemon.stores import make_store
+
+        return {name: make_store(name, section) for name, section in self.config.stores.items()}
 
     def store(self, name: str) -> Store:
         """One store.
@@ -441,38 +442,3 @@ class App:
             else:
                 found |= {record.ref for record in self.catalog.backups(server)}
         return sorted(found)
-
-    def _store(self, name: str, section: StoreConfig) -> Store:
-        if section.kind == "local":
-            from guardian.adapters.stores.local import LocalStore
-
-            return LocalStore(name, section.path, min_free=section.min_free)
-        return _s3_store(name, section)
-
-
-def _s3_store(name: str, section: S3StoreConfig) -> Store:
-    from guardian.adapters.stores.retrying import RetryingStore
-    from guardian.adapters.stores.s3 import S3Store
-    from guardian.adapters.stores.s3_settings import ObjectLock, S3Settings
-
-    lock, sse = section.object_lock, section.server_side_encryption
-    settings = S3Settings(
-        bucket=section.bucket,
-        prefix=section.prefix,
-        region=section.region,
-        endpoint_url=section.endpoint_url,
-        addressing=section.addressing,
-        access_key_id=_revealed(section.access_key_id),
-        secret_access_key=_revealed(section.secret_access_key),
-        session_token=_revealed(section.session_token),
-        storage_class=section.storage_class,
-        sse=sse.mode if sse else None,
-        kms_key_id=sse.kms_key_id if sse else None,
-        object_lock=ObjectLock(lock.mode, lock.for_) if lock else None,
-        part_bytes=section.part_size,
-    )
-    return RetryingStore(S3Store(name, settings))
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()

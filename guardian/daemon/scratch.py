@@ -39,7 +39,7 @@ from guardian.errors import (
     VersionMismatchError,
 )
 from guardian.model import DatabaseFacts, Fingerprint, Manifest
-from guardian.ports import RestoredDatabase
+from guardian.restore.ports import RestoredDatabase
 
 _log = logging.getLogger(__name__)
 

@@ -41,9 +41,10 @@ from guardian.model import (
     Fingerprint,
     Manifest,
 )
-from guardian.ports import DamagedCopy, Progress, ScratchServers, Store, Workshop
+from guardian.ports import Progress, Store
 from guardian.verify.bench import Bench, OwnThings
 from guardian.verify.drill import LEASE_TTL, DrillPlan
+from guardian.verify.ports import DamagedCopy, ScratchServers, Workshop
 from guardian.verify.self_test import SelfTest
 from guardian.verify.trial import SelfTestReport
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from guardian.backup.fingerprint import decode_fingerprint
 from guardian.errors import ManifestError, UnrestorableError, UsageError
 from guardian.model import Fingerprint, GlobalsLevel, PartKind
-from guardian.ports import Archive
 from guardian.restore.archive import Toc, TocReader, UnknownArchiveError
 from guardian.restore.database_items import DatabaseItems, database_items, setting_item
 from guardian.restore.globals_script import GlobalsScript, read_globals
 from guardian.restore.opening import BackupReader
+from guardian.restore.ports import Archive
 from guardian.restore.roles_needed import roles_needed
 from guardian.restore.selection import Selection, select
 from guardian.restore.target import Needs, Wish

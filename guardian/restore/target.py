@@ -14,9 +14,9 @@ from typing import Protocol
 
 from guardian.errors import PermissionDeniedError, UsageError
 from guardian.model import DatabaseFacts, DatabaseRef, Fingerprint, ProofLevel
-from guardian.ports import Archive
 from guardian.restore.database_items import DatabaseItems
 from guardian.restore.globals_script import GlobalsScript
+from guardian.restore.ports import Archive
 
 _PLPGSQL = "plpgsql"
 _TEMPLATES = frozenset({"template0", "template1"})

@@ -21,19 +21,10 @@ from guardian.model import (
     ProofLevel,
     ProofRecord,
 )
-from guardian.ports import (
-    Catalog,
-    Clock,
-    Compressor,
-    Encryptor,
-    Progress,
-    ScratchServers,
-    Source,
-    Store,
-    Workshops,
-)
+from guardian.ports import Catalog, Clock, Compressor, Encryptor, Progress, Source, Store
 from guardian.restore.opening import BackupReader
 from guardian.verify.drill import Drill, DrillPlan
+from guardian.verify.ports import ScratchServers, Workshops
 
 
 @dataclass(frozen=True, slots=True)

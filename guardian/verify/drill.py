@@ -39,21 +39,14 @@ from guardian.model import (
     ProofRecord,
     ProofResult,
 )
-from guardian.ports import (
-    Catalog,
-    Clock,
-    Compressor,
-    Encryptor,
-    Progress,
-    RestoredDatabase,
-    ScratchServers,
-    Store,
-)
+from guardian.ports import Catalog, Clock, Compressor, Encryptor, Progress, Store
 from guardian.restore.opening import BackupReader, DumpArchive
+from guardian.restore.ports import RestoredDatabase
 from guardian.units import format_duration
 from guardian.verify.compare import compare
 from guardian.verify.globals_check import missing_from_globals
 from guardian.verify.judge import Evidence, Verdict, judge
+from guardian.verify.ports import ScratchServers
 from guardian.verify.records import record_proof
 from guardian.verify.stopping import Stopping
 

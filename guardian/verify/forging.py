@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from guardian.model import DatabaseFacts, Fingerprint, GlobalsLevel, Manifest, ProofLevel
-from guardian.ports import DamagedCopy, DumpStream, Snapshot
+from guardian.ports import DumpStream, Snapshot
+from guardian.verify.ports import DamagedCopy
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,13 @@ from guardian.model import (
     ProofRecord,
     ProofResult,
 )
-from guardian.ports import Encryptor, Store, Workshop
+from guardian.ports import Encryptor, Store
 from guardian.restore.opening import DumpArchive
 from guardian.units import format_duration
 from guardian.verify.bench import Bench
 from guardian.verify.damaged_store import DamagedStore, ReadOnlyStore, replaced
 from guardian.verify.forging import Claim, ForgedSource
+from guardian.verify.ports import Workshop
 from guardian.verify.trial import (
     FOREIGN,
     SWAPPED,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from guardian.errors import GuardianError, InterruptedRunError, TimedOutError
-from guardian.ports import RestoredDatabase
+from guardian.restore.ports import RestoredDatabase
 from guardian.units import format_duration
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -11,10 +12,13 @@ from support.postgres import Database, PostgresServer
 from support.restoring import Restoring, back_up, command_lines, wait_for
 from support.site import descendants, interrupt_when
 
+from guardian.adapters.catalog.catalog import SqlCatalog, open_catalog
+from guardian.adapters.clock import SystemClock
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.maintenance import discard_database
 from guardian.adapters.postgres.side_database import side_database_name
 from guardian.adapters.postgres.target import PREFIX, PostgresTarget
+from guardian.adapters.process import current_holder, is_alive
 
 # Few rows, each of which takes its time: when they are loaded, and when they are analyzed.
 SLOW = """
@@ -135,7 +139,8 @@ def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
 
     The restore itself began with one.
     """
-    noise.server.create_database("guardian_restore_fedcba987654")
+    stray = "guardian_restore_fedcba987654"
+    noise.server.create_database(stray)
     name = noise.new_name()
     dsn = noise.site.root / "dsn"
     dsn.write_text(noise.server.uri(name))
@@ -148,6 +153,10 @@ def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
         seen += command_lines([process.pid, *descendants(process.pid)])
     assert "pg_restore" in seen
     assert noise.server.superuser.password not in seen
+    assert stray not in noise.databases()
+    catalog = catalog_of(noise)
+    assert len(catalog.leases(f"read:{noise.backup}:")) == 1  # prune keeps off
+    catalog.close()
     with PostgresTarget(
         # where no other database than this lets us in, its advisory locks are apart
         Connector("test", noise.server.dsn("postgres")),
@@ -155,12 +164,28 @@ def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
         lambda *_: None,
     ) as target:
         target.sweep()
-        (running,) = noise.beside()
-        assert running != "guardian_restore_fedcba987654"
+        assert len(noise.beside()) == 1
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     with noise.server.connect(name) as connection:
         assert connection.execute("SELECT count(*) FROM noise").fetchone() == (1000,)
+
+
+def catalog_of(noise: Restoring) -> SqlCatalog:
+    url = f"sqlite:///{noise.site.root}/state/catalog.db"
+    return open_catalog(url, clock=SystemClock(), is_alive=is_alive)
+
+
+def test_a_backup_that_is_being_pruned_is_left_alone(noise: Restoring) -> None:
+    catalog = catalog_of(noise)
+    holder = current_holder("guardian backup prune")
+    lease = catalog.acquire(f"read:{noise.backup}", holder, timedelta(minutes=1))
+    try:
+        said = noise.refused(noise.new_name(), "--create", code=4)
+    finally:
+        catalog.release(lease)
+        catalog.close()
+    assert "is being pruned by guardian backup prune" in said
 
 
 def test_what_a_sweep_removes_and_what_not(pg15: PostgresServer) -> None:

@@ -9,8 +9,8 @@ import time
 from collections import deque
 from contextlib import ExitStack
 
-from guardian.ports import Archive
 from guardian.restore.archive import Toc, TocReader
+from guardian.restore.ports import Archive
 
 _BLOCK = 1 << 20
 _PATIENCE_SECONDS = 15.0

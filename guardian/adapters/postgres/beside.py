@@ -25,8 +25,8 @@ from guardian.adapters.postgres.swapping import Swap, SwapOrder, SwapOutcome, ap
 from guardian.adapters.postgres.whole_database import read_items, what_stays
 from guardian.errors import GuardianError
 from guardian.model import Fingerprint, ProofLevel
-from guardian.ports import Archive
 from guardian.restore.database_items import DatabaseItems
+from guardian.restore.ports import Archive
 from guardian.restore.sql_text import quoted
 from guardian.restore.target import Finished, RestoreOrder, Way, dated_name
 

@@ -21,7 +21,8 @@ from guardian.adapters.postgres.restored import PostgresDatabase
 from guardian.adapters.postgres.swapping import apply_items
 from guardian.errors import GuardianError, UsageError
 from guardian.model import Fingerprint, ProofLevel
-from guardian.ports import Archive, Readable
+from guardian.ports import Readable
+from guardian.restore.ports import Archive
 from guardian.restore.target import Finished, RestoreOrder, Way
 
 _BLOCK = 1 << 20

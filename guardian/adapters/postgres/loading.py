@@ -24,8 +24,9 @@ from guardian.adapters.postgres.crew import Countdown, Crew, run_at_once
 from guardian.adapters.postgres.feeding import Script, ScriptEndedError, feed_tables
 from guardian.adapters.postgres.pg_restore import IntoFile, running_restore
 from guardian.errors import DamagedPartError, UnrestorableError, UnsuitableTargetError
-from guardian.ports import Archive, Readable
+from guardian.ports import Readable
 from guardian.restore.archive import Section, Toc, TocEntry, UnknownArchiveError
+from guardian.restore.ports import Archive
 from guardian.restore.sharing import early_indexes, in_turns, share_tables
 
 _BLOCK = 1 << 20

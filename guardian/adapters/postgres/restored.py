@@ -20,7 +20,7 @@ from guardian.adapters.postgres.session import settle_session
 from guardian.adapters.postgres.tables import list_tables
 from guardian.errors import InterruptedRunError, UnsuitableTargetError
 from guardian.model import Difference, Fingerprint, ProofLevel
-from guardian.ports import Archive
+from guardian.restore.ports import Archive
 from guardian.units import format_duration
 
 _log = logging.getLogger(__name__)

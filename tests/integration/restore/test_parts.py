@@ -274,7 +274,7 @@ def test_in_place_nothing_is_committed_before_the_end_was_seen(
     dump = subprocess.run(command, check=True, capture_output=True).stdout
     toc = TocReader().feed(dump)
     assert toc is not None
-    chosen = select(toc, tables=["users"]).entries if selected else ()
+    chosen = select(toc, tables=["invoices"]).entries if selected else ()
     facts = DatabaseFacts("15", 150000, None, "UTF8", "C", "C", "libc")
     order = RestoreOrder(
         way=Way.IN_PLACE,

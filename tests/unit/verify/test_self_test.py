@@ -47,10 +47,12 @@ from guardian.model import (
     SequencePosition,
     TableFingerprint,
 )
-from guardian.ports import Archive, DamagedCopy, Readable, Sink
+from guardian.ports import Readable, Sink
+from guardian.restore.ports import Archive
 from guardian.testing import FakeClock, MemoryCatalog, MemoryStore
 from guardian.verify.bench import Bench, OwnThings
 from guardian.verify.drill import Check, DrillPlan
+from guardian.verify.ports import DamagedCopy
 from guardian.verify.self_test import SelfTest
 from guardian.verify.trial import Finding, Outcome, SelfTestReport
 
