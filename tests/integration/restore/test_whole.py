@@ -10,6 +10,8 @@ import pytest
 from support.compare import assert_same_database, roles_of
 from support.postgres import PostgresServer, installation, running_server
 from support.restoring import Restoring, back_up
+from support.s3 import RcloneS3
+from support.site import Site
 from support.zoo import KEEPERS, OWNER, READER, create_zoo, drop_database
 
 
@@ -92,3 +94,26 @@ def test_without_comparison_and_statistics(shop: Restoring) -> None:
         ).fetchone()
         assert found == (None,)
     shop.assert_restored(name)
+
+
+def test_on_a_new_host_from_the_bucket_alone(
+    shop: Restoring, rclone_s3: RcloneS3, tmp_path: Path
+) -> None:
+    """With the key, a configuration, and nothing else; the bucket is read once for two streams."""
+    rclone_s3.create_bucket("disaster")
+    offsite = {
+        "kind": "s3",
+        "bucket": "disaster",
+        "endpoint_url": rclone_s3.endpoint_url,
+        "access_key_id": rclone_s3.access_key_id,
+        "secret_access_key": rclone_s3.secret_access_key,
+    }
+    before = back_up(tmp_path / "old", shop.source, shop.server, stores={"offsite": offsite})
+    site = Site(tmp_path / "new", "dbname=gone", stores={"offsite": offsite})
+    there = Restoring(site, shop.source, before.backup, shop.server)
+    name = there.new_name()
+    assert "guardian catalog rebuild" in there.refused(name, "--create")
+    site.run("catalog", "rebuild", check=True)
+    assert there.restored(name, "--create", "--jobs", "2")["store"] == "offsite"
+    there.assert_restored(name, database_settings=True)
+    there.clean()
