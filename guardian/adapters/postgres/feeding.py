@@ -99,11 +99,12 @@ def feed_tables(
         if statement is None:
             raise ScriptEndedError(f"the dump lacks the rows of {_name(entry)}")
         try:
-            with connection.transaction():
-                is_fresh = (entry.namespace, entry.tag) in fresh
-                if is_fresh and not entry.definition.startswith(_ROOT_MARK):
-                    connection.execute(b"TRUNCATE ONLY " + copied_table(statement))
-                _copy(connection, statement, script.rows())
+            connection.execute(b"BEGIN")  # whatever fails ends the connection, and with it this
+            is_fresh = (entry.namespace, entry.tag) in fresh
+            if is_fresh and not entry.definition.startswith(_ROOT_MARK):
+                connection.execute(b"TRUNCATE ONLY " + copied_table(statement))
+            _copy(connection, statement, script.rows())
+            connection.execute(b"COMMIT")
         except psycopg.Error as error:
             raise _failure(error, entry) from error
         loaded(entry)
