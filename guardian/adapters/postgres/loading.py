@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -220,7 +220,7 @@ class Loader:
                 )
             )
             self._crew.join(tool)
-            connection = stack.enter_context(self._loading_connection())
+            connection = stack.enter_context(closing(self._loading_connection()))
             try:
                 feed_tables(
                     connection,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -141,8 +141,9 @@ class PostgresDatabase:
     @contextmanager
     def _session(self) -> Iterator[psycopg.Connection]:
         try:
+            # Closed, whatever state a check has left it in; psycopg's own way would commit first.
             with (
-                self.connector.connect(self.name, self._options.purpose) as connection,
+                closing(self.connector.connect(self.name, self._options.purpose)) as connection,
                 self._stopped_by(lambda: None, connection),
             ):
                 yield connection
