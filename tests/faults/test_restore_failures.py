@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.postgres import Database, PostgresServer
-from support.restoring import Restoring, back_up, make_shop, wait_for
+from support.restoring import Restoring, back_up, make_shop, run_inside, wait_for
 from support.site import Outcome
 
 from guardian.adapters.gnupg import GnupgEncryptor
@@ -162,7 +162,8 @@ def test_a_copy_that_differs_does_not_take_the_name(shop: Restoring) -> None:
     shop.assert_restored(full.name)
 
     name = shop.new_name()
-    outcome = shop.site.run("restore", shop.backup, "--to", shop.server.dsn(name), "--create")
+    words = ("restore", shop.backup, "--to", shop.server.dsn(name), "--create")
+    outcome = run_inside(shop.site, *words)
     assert outcome.code == 1
     assert "table public.users: expected 501 rows, found 500 rows" in outcome.out
     assert name not in shop.databases()

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from support.postgres import Database, PostgresServer, Role
-from support.restoring import Restoring, wait_for
+from support.restoring import Restoring, run_inside, wait_for
 from support.site import Outcome
 from support.zoo import HOSTILE_NAME
 
@@ -217,7 +217,8 @@ def test_sessions_that_our_role_may_not_end(
             )
         )
     with full.connect():
-        outcome = shop.site.run(
+        outcome = run_inside(
+            shop.site,
             *("restore", shop.backup, "--to", full.dsn(role=role), "--json", "--replace"),
             *("--force-disconnect", "--no-owner", "--no-privileges"),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 from support.postgres import Database, PostgresServer, Role
-from support.restoring import Restoring, back_up
+from support.restoring import Restoring, back_up, run_inside
 
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.target import PostgresTarget
@@ -99,17 +99,14 @@ def test_a_role_that_may_not_create_databases(
 ) -> None:
     role = fresh_role(shop.server)
     name = shop.new_name()
-    outcome = shop.site.run(
-        "restore", shop.backup, "--to", shop.server.dsn(name, role=role), "--create"
-    )
+    to = ("restore", shop.backup, "--to", shop.server.dsn(name, role=role))
+    outcome = run_inside(shop.site, *to, "--create")
     assert outcome.code == 1
     assert "may not create databases" in outcome.err
     assert "CREATEDB" in outcome.err
     shop.server.create_database(name)
     Database(shop.server, name).execute("CREATE TABLE mine ()")
-    outcome = shop.site.run(
-        "restore", shop.backup, "--to", shop.server.dsn(name, role=role), "--replace"
-    )
+    outcome = run_inside(shop.site, *to, "--replace")
     assert outcome.code == 1
     assert "cannot be replaced: that takes its owner" in outcome.err
 
@@ -125,10 +122,8 @@ def test_a_role_that_may_not_create_databases(
     ],
 )
 def test_a_dsn_that_leads_nowhere(shop: Restoring, dsn: str, said: str) -> None:
-    outcome = shop.site.run(
-        "restore", shop.backup, "--to", dsn.format(port=shop.server.port), "--create"
-    )
-    outcome.assert_clean()
+    words = ("--to", dsn.format(port=shop.server.port), "--create")
+    outcome = run_inside(shop.site, "restore", shop.backup, *words)
     assert outcome.code in {1, 2}
     assert said in outcome.err
     assert "s3cret" not in outcome.out + outcome.err
@@ -148,8 +143,7 @@ def test_a_dsn_that_leads_nowhere(shop: Restoring, dsn: str, said: str) -> None:
 )
 def test_words_that_make_no_sense(shop: Restoring, words: list[str], said: str) -> None:
     to = ["--to", "dbname=x"] if words != ["2"] else []
-    outcome = shop.site.run("restore", *words, *to)
-    outcome.assert_clean()
+    outcome = run_inside(shop.site, "restore", *words, *to)
     assert outcome.code == 2, outcome.err
     assert said in outcome.err
 
@@ -182,6 +176,12 @@ def test_roles_that_exist_are_left_alone(
         )
     name = restoring.new_name()
     document = restoring.restored(name, "--create", "--globals", "--no-compare", "--no-analyze")
+    assert (document["compared"], document["tables"]) == ("none", 0)
+    with restoring.server.connect(name) as connection:
+        analyzed = connection.execute(
+            "SELECT last_analyze FROM pg_stat_user_tables WHERE relname = 'notes'"
+        ).fetchone()
+    assert analyzed == (None,)
     restoring.clean()
     assert any(f"{role.name}" in one for one in document["warnings"] if "left as" in one)
     with shop.server.connect() as connection:

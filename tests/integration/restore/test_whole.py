@@ -84,18 +84,6 @@ def test_for_people(shop: Restoring) -> None:
     assert analyzed == (2000,)
 
 
-def test_without_comparison_and_statistics(shop: Restoring) -> None:
-    name = shop.new_name()
-    document = shop.restored(name, "--create", "--no-compare", "--no-analyze")
-    assert (document["compared"], document["tables"]) == ("none", 0)
-    with shop.server.connect(name) as connection:
-        found = connection.execute(
-            "SELECT last_analyze FROM pg_stat_user_tables WHERE relname = 'notes'"
-        ).fetchone()
-        assert found == (None,)
-    shop.assert_restored(name)
-
-
 def test_on_a_new_host_from_the_bucket_alone(
     shop: Restoring, rclone_s3: RcloneS3, tmp_path: Path
 ) -> None:
