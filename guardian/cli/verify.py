@@ -216,13 +216,15 @@ def _tell(result: DrillResult) -> None:
             f"{head}  {record.tables:,} tables, {record.rows:,} rows, from "
             f"{escape(record.store)} in {format_duration(round(record.seconds, 1))} (restore "
             f"{format_duration(round(record.restore_seconds, 1))}, compare "
-            f"{format_duration(round(record.compare_seconds, 1))})"
+            f"{format_duration(round(record.compare_seconds, 1))})",
+            soft_wrap=True,
         )
     else:
         out.print(f"{head}  from {escape(record.store)}: {escape(record.reason or '')}")
     for one in record.differences[:_SHOWN]:
         out.print(
-            f"  {escape(one.object)}: expected {escape(one.expected)}, found {escape(one.found)}"
+            f"  {escape(one.object)}: expected {escape(one.expected)}, found {escape(one.found)}",
+            soft_wrap=True,
         )
     if len(record.differences) > _SHOWN:
         out.print(f"  … and {len(record.differences) - _SHOWN} more; --json lists them all")
