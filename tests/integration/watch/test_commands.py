@@ -261,6 +261,7 @@ def test_what_clients_write_does_no_harm(watched: Watched, terminals: list[Termi
 def test_no_secret_of_a_statement_is_shown(watched15: Watched) -> None:
     sleepy = watched15.crowd.in_transaction("sleepy")
     sleepy.run("SELECT set_config('app.short_token', 'hunter2 is secret', true)")
+    watched15.site.environ["COLUMNS"] = "200"  # the width of a pid must not decide
     assert watched15.session(sleepy)["query"] == (
         "SELECT set_config('app.short_token', ********, true)"
     )
@@ -408,6 +409,7 @@ def test_audit_of_what_observe_mode_would_have_done(watched15: Watched) -> None:
     assert (newest["mode"], older["mode"]) == ("manual", "observe")
     assert watched15.documents("audit", "--limit", "1") == [newest]
     assert watched15.documents("audit", "--since", "0s") == []
+    watched15.site.environ["COLUMNS"] = "200"  # the width of a pid must not decide
     lines = watched15.run("audit").out.splitlines()
     assert lines[0].split() == ["AT", "OUTCOME", "ACTION", "PID", "WHO", "BY"]
     assert "signalled" in lines[1]
