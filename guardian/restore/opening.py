@@ -21,6 +21,7 @@ from guardian.errors import (
     DamagedMessageError,
     DamagedPartError,
     EncryptionError,
+    InterruptedRunError,
     KeyMissingError,
     StoreNotFoundError,
     UnrestorableError,
@@ -31,6 +32,7 @@ from guardian.ports import Compressor, Encryptor, Readable, Store
 _BLOCK = 1 << 20
 _QUEUED_BLOCKS = 8
 _POLL_SECONDS = 0.2
+_ENDING_SECONDS = 5.0
 
 
 @dataclass
@@ -251,6 +253,8 @@ class _Decrypting:
     def _take(self) -> None:
         while True:
             self._stop()
+            if self._closed.is_set():
+                raise InterruptedRunError(f"the reading of {self._part.name} was given up")
             try:
                 item = self._blocks.get(timeout=_POLL_SECONDS)
             except queue.Empty:
@@ -264,13 +268,13 @@ class _Decrypting:
             return
 
     def close(self) -> None:
-        """Nobody reads any more: let gpg end, and wait for it.
+        """Nobody reads any more: let gpg end, and wait for it, but not for a store that stalls.
 
         Waits on an event: Thread.join, broken off by Ctrl-C, would take the thread for ended.
         """
         self._closed.set()
         if self._thread.ident is not None:
-            self._ended.wait(60)
+            self._ended.wait(_ENDING_SECONDS)
 
     def _run(self) -> None:
         try:

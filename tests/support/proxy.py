@@ -18,7 +18,8 @@ class BreakableProxy:
     ``cut`` resets every connection and refuses new ones. ``hang`` keeps connections open and
     forwards nothing more. ``cut_after`` counts bytes from the client from now on, and cuts when so
     many passed; with ``refuse=False`` new connections are served afterwards. ``mend`` undoes all.
-    ``direction`` of ``cut_after`` may be ``"down"``: bytes from the server.
+    ``direction`` of ``cut_after`` may be ``"down"``: bytes from the server. ``hang_after`` counts
+    alike, and hangs then.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
@@ -30,6 +31,7 @@ class BreakableProxy:
         self._refusing = False
         self._budget: dict[str, int] = {}
         self._refuse_after = True
+        self._hang_after = False
         self._listener: socket.socket | None = None
         self._threads: list[threading.Thread] = []
         self._closing = False
@@ -52,6 +54,11 @@ class BreakableProxy:
     @property
     def endpoint_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def flows(self) -> bool:
+        """Whether it does not hang."""
+        return self._flowing.is_set()
 
     def start(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -94,6 +101,13 @@ class BreakableProxy:
         with self._lock:
             self._budget = {direction: count}
             self._refuse_after = refuse
+            self._hang_after = False
+
+    def hang_after(self, count: int, *, direction: str = "down") -> None:
+        """Hang as soon as ``count`` more bytes passed that way."""
+        with self._lock:
+            self._budget = {direction: count}
+            self._hang_after = True
 
     def _spawn(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
@@ -130,7 +144,11 @@ class BreakableProxy:
                 self._flowing.wait()
                 allowed = self._spend(direction, len(data))
                 sink.sendall(data[:allowed])
-                if allowed < len(data):
+                if allowed < len(data) and self._hang_after:
+                    self.hang()
+                    self._flowing.wait()
+                    sink.sendall(data[allowed:])
+                elif allowed < len(data):
                     self.cut(refuse=self._refuse_after)
                     return
             sink.shutdown(socket.SHUT_WR)

@@ -111,8 +111,8 @@ class RestoreTool:
             InterruptedRunError: it was cancelled.
             GuardianError: what the stream said, else what pg_restore's words mean.
         """
-        while not self._fed.wait(0.5):
-            pass
+        while not (self._fed.wait(0.5) or self._cancelled):
+            pass  # once it is cancelled, what feeds it may wait for a store that stalls
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self._process.wait(0.5)
@@ -132,8 +132,8 @@ class RestoreTool:
 
     def cancel(self) -> None:
         """Kill it and all that it started; from any thread, many times."""
+        self._cancelled = True
         if self._process.poll() is None:
-            self._cancelled = True
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
