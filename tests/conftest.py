@@ -98,10 +98,11 @@ def moto_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoS3]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only root can do where we are not root: stepping down to another user."""
-    if os.geteuid() == 0:
-        return
-    rest = [item for item in items if item.get_closest_marker("needs_root") is None]
+    """Leave out what only root can do where we are not root, and what takes minutes."""
+    left_out = {"needs_root"} if os.geteuid() != 0 else set()
+    if not os.environ.get("GUARDIAN_LONG"):
+        left_out.add("takes_long")
+    rest = [item for item in items if not any(item.get_closest_marker(name) for name in left_out)]
     config.hook.pytest_deselected(items=[item for item in items if item not in rest])
     items[:] = rest
 

@@ -92,6 +92,7 @@ def test_the_demo_with_keys_in_a_folder_on_a_given_server(
     assert scratch_databases(pg18) == []
 
 
+@pytest.mark.takes_long
 def test_the_zoo_with_a_passphrase_in_a_bucket_on_a_server_of_its_own(
     pg18: PostgresServer, rclone_s3: RcloneS3, tmp_path: Path, scratch: Path
 ) -> None:
