@@ -103,7 +103,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not os.environ.get("GUARDIAN_LONG"):
         left_out.add("takes_long")
     rest = [item for item in items if not any(item.get_closest_marker(name) for name in left_out)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in rest])
+    kept = set(rest)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = rest
 
 
