@@ -7,7 +7,9 @@ SELECT c.oid::bigint AS oid,
        c.relpersistence = 'u' AS unlogged,
        c.relfilenode::bigint AS snapshot_filenode,
        pg_relation_filenode(c.oid)::bigint AS current_filenode,
-       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
+       -- Of what was dropped meanwhile nothing is known; its lock will not be had.
+       coalesce(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), true)
+         AS readable,
        -- pg_table_size takes the table's lock, so it is asked only by those who hold it.
        CASE WHEN %(measured)s AND c.relkind = 'r' THEN pg_table_size(c.oid) ELSE 0 END AS bytes,
        row_security_active(c.oid) AS hides_rows,

@@ -1,0 +1,163 @@
+"""While somebody writes, alters and truncates all the time: each backup is proven, or says why not.
+
+Eight backups in a row; fifty with ``GUARDIAN_LONG=1`` in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from support.postgres import Database, PostgresServer
+from support.restoring import run_inside
+from support.site import Site
+
+ROUNDS = 50 if os.environ.get("GUARDIAN_LONG") else 8
+CAUSES = {"locked", "dump", "connection", "timeout"}
+"""For which a backup of such a source may fail."""
+
+START = """
+CREATE SEQUENCE counter;
+CREATE TYPE mood AS ENUM ('glad', 'sad');
+CREATE TABLE accounts (id bigserial PRIMARY KEY, balance numeric NOT NULL, mood mood, note text);
+INSERT INTO accounts (balance, mood, note)
+    SELECT g, 'glad', md5(g::text) FROM generate_series(1, 3000) g;
+CREATE TABLE transfers (
+    id bigint GENERATED ALWAYS AS IDENTITY, one bigint REFERENCES accounts, other bigint, t text);
+CREATE TABLE log (at timestamptz DEFAULT clock_timestamp(), line text) PARTITION BY RANGE (at);
+CREATE TABLE log_old PARTITION OF log FOR VALUES FROM ('2020-01-01') TO ('2026-01-01');
+CREATE TABLE log_new PARTITION OF log DEFAULT;
+CREATE MATERIALIZED VIEW totals AS SELECT mood, sum(balance) FROM accounts GROUP BY mood;
+CREATE UNLOGGED TABLE cache (key text, value text);
+CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+"""
+
+OPERATIONS = {
+    (
+        "INSERT INTO accounts (balance, mood, note) SELECT random(), 'sad', 'n' FROM "
+        "generate_series(1, 50)"
+    ): 9,
+    (
+        "INSERT INTO transfers (one, other, t) SELECT id, id, 'x' FROM accounts ORDER BY "
+        "random() LIMIT 20"
+    ): 6,
+    "INSERT INTO log (line) SELECT g::text FROM generate_series(1, 100) g": 6,
+    "INSERT INTO cache SELECT g, random() FROM generate_series(1, 100) g": 4,
+    "UPDATE accounts SET balance = balance + 1 WHERE id % 7 = (random() * 6)::int": 8,
+    "UPDATE accounts SET note = repeat('x', 5000) WHERE id % 97 = 0": 3,
+    (
+        "DELETE FROM accounts a WHERE random() < 0.02 AND NOT EXISTS (SELECT FROM transfers "
+        "WHERE one = a.id)"
+    ): 6,
+    "DELETE FROM log WHERE random() < 0.3": 3,
+    "SELECT nextval('counter') FROM generate_series(1, 10)": 5,
+    "SELECT setval('counter', 1, false)": 1,
+    "TRUNCATE transfers": 2,
+    "TRUNCATE accounts, transfers RESTART IDENTITY": 1,
+    "TRUNCATE cache": 3,
+    "TRUNCATE log_new": 2,
+    "ALTER TABLE accounts ADD COLUMN extra int DEFAULT (random() * 10)::int": 2,
+    "ALTER TABLE accounts DROP COLUMN IF EXISTS extra": 2,
+    "ALTER TABLE transfers ALTER t TYPE varchar(10)": 1,
+    "ALTER TABLE transfers ALTER t TYPE text": 1,
+    "ALTER TABLE cache SET LOGGED": 1,
+    "ALTER TABLE cache SET UNLOGGED": 1,
+    "ALTER TABLE log DETACH PARTITION log_old": 1,
+    "ALTER TABLE log ATTACH PARTITION log_old FOR VALUES FROM ('2020-01-01') TO ('2026-01-01')": 1,
+    "CREATE TABLE IF NOT EXISTS passing AS SELECT g FROM generate_series(1, 500) g": 3,
+    "DROP TABLE IF EXISTS passing": 3,
+    "ALTER TABLE passing RENAME TO moved": 1,
+    "DROP TABLE IF EXISTS moved": 1,
+    "CREATE INDEX IF NOT EXISTS by_note ON accounts (note)": 2,
+    "DROP INDEX IF EXISTS by_note": 2,
+    "REINDEX TABLE accounts": 1,
+    "CLUSTER accounts USING accounts_pkey": 1,
+    "VACUUM accounts": 2,
+    "VACUUM FULL log_new": 1,
+    "VACUUM (FREEZE) transfers": 1,
+    "ANALYZE": 1,
+    "REFRESH MATERIALIZED VIEW totals": 2,
+    "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 2'": 1,
+    "CREATE OR REPLACE VIEW seen AS SELECT id, mood FROM accounts": 1,
+    "DROP VIEW IF EXISTS seen": 1,
+    "GRANT SELECT ON accounts TO PUBLIC": 1,
+    "REVOKE ALL ON accounts FROM PUBLIC": 1,
+    "COMMENT ON TABLE accounts IS 'some'": 1,
+    "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'so-so'": 1,
+    "SELECT lo_unlink(oid) FROM pg_largeobject_metadata LIMIT 2": 1,
+    "SELECT lo_from_bytea(0, decode(md5(random()::text), 'hex')) FROM generate_series(1, 3)": 2,
+}
+
+
+class Writers:
+    """Sessions that do one thing after the other, as fast as they can."""
+
+    def __init__(self, database: Database, count: int) -> None:
+        self.done: Counter[str] = Counter()
+        self._database = database
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._write, args=(random.Random(seed),), daemon=True)
+            for seed in range(count)
+        ]
+
+    def __enter__(self) -> Writers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self, chance: random.Random) -> None:
+        statements, weights = list(OPERATIONS), list(OPERATIONS.values())
+        with self._database.connect(application_name="writer") as connection:
+            connection.execute("SET lock_timeout = '3s'")
+            while not self._stopping.is_set():
+                (statement,) = chance.choices(statements, weights)
+                try:
+                    connection.execute(statement.encode())
+                except psycopg.Error:  # a lock, a deadlock, a column that is not there just now
+                    self.done["refused"] += 1
+                else:
+                    self.done[statement.split()[0]] += 1
+
+
+@pytest.fixture
+def restless(pg15: PostgresServer) -> Iterator[Database]:
+    database = pg15.create_database()
+    database.execute(START)
+    yield database
+    pg15.drop_database(database.name)
+
+
+@pytest.mark.timeout(1800)
+def test_each_backup_is_proven_or_says_why_not(restless: Database, tmp_path: Path) -> None:
+    site = Site(tmp_path / "site", restless.dsn())
+    site.server = {"backup": {"lock_timeout": "5s"}}
+    came: Counter[str] = Counter()
+    with Writers(restless, 3) as writers:
+        for _ in range(ROUNDS):
+            backup = run_inside(site, "backup", "now", "--json").result
+            if backup["status"] == "failed":
+                assert backup["error"]["cause"] in CAUSES, backup["error"]
+                assert len(backup["error"]["message"]) > 20
+                came["failed"] += 1
+                continue
+            assert backup["proof"] == "content", backup["warnings"]
+            outcome = run_inside(site, "verify", "--json", backup["id"])
+            (drill,) = outcome.json
+            assert (drill["result"], drill["reason"]) == ("proven", None)
+            came["proven"] += 1
+    assert came["proven"] > ROUNDS // 2, came
+    for verb in ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "ALTER", "VACUUM", "DROP"):
+        assert writers.done[verb], writers.done
+    print(came, writers.done)
