@@ -117,6 +117,7 @@ class Drill:
             AlreadyRunningError: another process drills it; nothing was done.
             InterruptedRunError: a person or the system stopped us; nothing was left behind.
             NotFoundError: neither store nor catalog know such a backup.
+            GuardianError: its manifest cannot be read, and the catalog does not know it.
             CatalogError: the catalog cannot be used.
         """
         stopping = Stopping(self._plan.timeout)
@@ -143,14 +144,11 @@ class Drill:
         except (CatalogError, NotFoundError, AlreadyRunningError):
             raise
         except GuardianError as error:
+            look.manifest = look.manifest or self._catalog.manifest(backup)
+            if look.manifest is None:  # nobody knows what it would be a verdict on
+                raise
             look.blame(stopping.reason(error))
-        if look.manifest is None:
-            look.manifest = self._catalog.manifest(backup)
-        if look.manifest is None:
-            raise NotFoundError(
-                f"backup {backup} is not in store {self._store.name}",
-                mend="guardian backup list shows what there is",
-            )
+        assert look.manifest is not None
         verdict = judge(look.evidence)
         record = self._record(look, verdict, self._clock.monotonic() - began)
         notes = record_proof(
