@@ -201,6 +201,34 @@ class DamagedCatalogError(CatalogError):
     """The catalog's file is damaged, or no catalog at all. The stores can make it anew."""
 
 
+class StaleIncidentError(CatalogError):
+    """Another process changed the same incident meanwhile. Read it again and decide again."""
+
+    transient = True
+
+
+class DeliveryError(GuardianError):
+    """A channel did not take a message.
+
+    ``permanent``: trying again cannot help. ``retry_after``: seconds to wait, where the other side
+    said so.
+    """
+
+    transient = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        mend: str | None = None,
+        permanent: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, mend=mend, transient=not permanent)
+        self.permanent = permanent
+        self.retry_after = retry_after
+
+
 class ManifestError(GuardianError):
     """A manifest or fingerprint is not one of ours, is damaged, or is from a newer guardian."""
 

@@ -1,0 +1,139 @@
+"""What escalation needs of the world: a place to remember, and ways to reach people.
+
+Each method states its contract, as in :mod:`guardian.ports`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from guardian.escalate.model import (
+    Change,
+    ChannelHealth,
+    Entry,
+    Envelope,
+    Incident,
+    IncidentId,
+    Message,
+    Receipt,
+    Silence,
+    Standing,
+)
+from guardian.model import Event
+
+
+class Channel(Protocol):
+    """One destination: a Slack channel, a pager, a mailbox. May be called from several threads."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the config."""
+
+    @property
+    def groups(self) -> bool:
+        """Whether a storm's single messages may be put together into one for it."""
+
+    def send(self, message: Message, memo: str | None = None) -> Receipt:
+        """Deliver, within its own timeout (at most 20 s in all), or raise.
+
+        ``memo`` is that of the last receipt for the same incident. When it returns, the other side
+        has accepted the message. Sending one again that had arrived does no harm beyond a second
+        copy. Raises DeliveryError: ``permanent`` when trying again cannot help (400, an unknown
+        recipient), else ``retry_after`` seconds where the other side said so.
+        """
+
+    def close(self) -> None:
+        """Let go of connections, send what a library has queued."""
+
+
+class EscalationCatalog(Protocol):
+    """What escalation keeps in the catalog. All methods raise CatalogError."""
+
+    def open_incidents(self) -> Sequence[Incident]:
+        """All that are not resolved, the oldest first."""
+
+    def incidents(
+        self,
+        *,
+        only_open: bool = False,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Incident]:
+        """Newest opening first; ``since``: only those changed at or after it."""
+
+    def find_incidents(self, id_prefix: str) -> Sequence[Incident]:
+        """Those whose id starts so."""
+
+    def latest_incident(self, key: str) -> Incident | None:
+        """The newest one of that key, open or resolved: what a reopening continues."""
+
+    def timeline(self, incident: IncidentId) -> Sequence[Entry]:
+        """Its entries, oldest first, in the order in which they were written."""
+
+    def apply(self, change: Change) -> None:
+        """Write all of it, or nothing.
+
+        An incident with version 0 is new; else the stored one must have exactly that version, and
+        is stored with the next. Raises StaleIncidentError (a CatalogError, transient) when another
+        process was faster, also when a second open incident of one key would come to be: read
+        again, decide again.
+        """
+
+    def waiting(self, now: datetime, limit: int = 500) -> Sequence[Envelope]:
+        """Envelopes that wait and are due, oldest first.
+
+        Of one incident and channel only the first that waits, and none while that one is not due:
+        so the messages of one incident arrive in order.
+        """
+
+    def outstanding(self) -> int:
+        """How many envelopes wait, due or not."""
+
+    def undelivered(self, limit: int = 100) -> Sequence[Envelope]:
+        """Those that no channel took, newest first."""
+
+    def envelopes(self, incident: IncidentId) -> Sequence[Envelope]:
+        """All of one incident, oldest first."""
+
+    def settle(
+        self,
+        envelopes: Sequence[Envelope],
+        *,
+        entries: Sequence[Entry] = (),
+        memo: str | None = None,
+        follow_ups: Sequence[Envelope] = (),
+    ) -> None:
+        """Put what came of a try in the place of these rows: standing, attempts, next_at, error.
+
+        In one transaction with the timeline's ``entries``, with ``follow_ups`` as new rows (what
+        was handed over), and with ``memo`` kept for the (incident, channel) of each delivered one.
+        """
+
+    def memo(self, incident: IncidentId, channel: str) -> str | None:
+        """What the channel wanted to know again."""
+
+    def channel_health(self) -> Sequence[ChannelHealth]:
+        """Of every channel that was ever used."""
+
+    def save_channel_health(self, health: ChannelHealth) -> None:
+        """In the place of what was there."""
+
+    def add_silence(self, silence: Silence) -> None:
+        """Keep it."""
+
+    def silences(self, now: datetime | None = None) -> Sequence[Silence]:
+        """All, or those that hold now or later; the earliest end first."""
+
+    def end_silence(self, silence: str, at: datetime) -> None:
+        """End it now. Raises NotFoundError when there is none such, or it has ended."""
+
+    def prune_incidents(self, older_than: timedelta, now: datetime) -> int:
+        """Drop resolved incidents of that age with all that belongs to them; returns how many."""
+
+    def record_event(self, event: Event) -> None:
+        """Append to the log of what happened."""
+
+
+__all__ = ["Channel", "EscalationCatalog", "Standing"]
