@@ -221,11 +221,13 @@ class DeliveryError(GuardianError):
         message: str,
         *,
         mend: str | None = None,
+        cause: Cause | None = None,
+        transient: bool = True,
         permanent: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, mend=mend, transient=not permanent)
-        self.permanent = permanent
+        super().__init__(message, mend=mend, cause=cause, transient=transient and not permanent)
+        self.permanent = not self.transient
         self.retry_after = retry_after
 
 
