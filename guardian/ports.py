@@ -336,6 +336,9 @@ class Catalog(Protocol):
     def proofs(self, backup: BackupId) -> Sequence[ProofRecord]:
         """The drills of one backup, the latest first."""
 
+    def drills(self, ref: DatabaseRef, limit: int | None = None) -> Sequence[ProofRecord]:
+        """The drills of all backups of one database, the latest first."""
+
     def record_event(self, event: Event) -> None:
         """Append to the log of what happened. ``server`` is filled in from ``ref``."""
 

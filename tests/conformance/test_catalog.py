@@ -412,6 +412,20 @@ def test_the_latest_conclusive_drill_decides(catalog):
         catalog.record_proof(ProofRecord(backup_id(9), "x", ProofResult.PROVEN, START))
 
 
+def test_the_drills_of_a_database_are_those_of_all_its_backups(catalog):
+    other = DatabaseRef("main", "other")
+    for number, ref in ((1, MAIN), (2, MAIN), (3, other)):
+        commit(catalog, number, ref)
+    for number, hours in ((2, 1), (1, 3), (3, 2), (2, 4)):
+        at = START + hours * HOUR
+        catalog.record_proof(ProofRecord(backup_id(number), "local", ProofResult.PROVEN, at))
+    found = [(one.backup, (one.at - START) / HOUR) for one in catalog.drills(MAIN)]
+    assert found == [(backup_id(2), 4), (backup_id(1), 3), (backup_id(2), 1)]
+    assert [one.backup for one in catalog.drills(MAIN, limit=1)] == [backup_id(2)]
+    assert [one.backup for one in catalog.drills(other)] == [backup_id(3)]
+    assert list(catalog.drills(DatabaseRef("main", "none"))) == []
+
+
 # --- events ---
 
 

@@ -214,6 +214,18 @@ class SqlCatalog(SqlWatch):
             found = connection.execute(query.order_by(Proof.at.desc(), Proof.number.desc()))
             return [rows.proof(row) for row in found]
 
+    def drills(self, ref: DatabaseRef, limit: int | None = None) -> Sequence[ProofRecord]:
+        """The drills of all backups of one database, the latest first."""
+        query = (
+            select(Proof.__table__)
+            .join(Backup, Backup.id == Proof.backup_id)
+            .where(Backup.server == ref.server, Backup.database == ref.database)
+            .order_by(Proof.at.desc(), Proof.number.desc())
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [rows.proof(row) for row in connection.execute(query)]
+
     def record_event(self, event: Event) -> None:
         """Append to the log of what happened."""
         with self._database.writing() as connection:

@@ -209,6 +209,12 @@ class MemoryCatalog(MemoryWatch):
             found = [one for one in reversed(self._proofs) if one.backup == backup]
             return sorted(found, key=lambda one: one.at, reverse=True)
 
+    def drills(self, ref: DatabaseRef, limit: int | None = None) -> Sequence[ProofRecord]:
+        """The drills of all backups of one database, the latest first."""
+        with self._lock:
+            found = [one for one in reversed(self._proofs) if self._records[one.backup].ref == ref]
+            return sorted(found, key=lambda one: one.at, reverse=True)[:limit]
+
     def record_event(self, event: Event) -> None:
         """Append to the log of what happened."""
         with self._lock:
