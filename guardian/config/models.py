@@ -12,7 +12,8 @@ from guardian.config.backing import (
     StoreConfig,
     VerifyConfig,
 )
-from guardian.config.escalating import EscalationConfig, HeartbeatConfig, ServiceConfig
+from guardian.config.channels import HeartbeatConfig
+from guardian.config.escalating import EscalationConfig, ServiceConfig
 from guardian.config.section import Section
 from guardian.config.types import FilePath, Name, Secret, Strings
 from guardian.config.watching import OutageConfig, ProbeConfig, VitalsConfig, WatchConfig

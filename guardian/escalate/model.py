@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NewType
 
@@ -341,6 +341,18 @@ class Change:
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return not (self.incidents or self.entries or self.envelopes or self.superseded)
+
+
+@dataclass(frozen=True, slots=True)
+class JobTiming:
+    """When a job is to run and how long it may take, for who watches from outside that it does.
+
+    ``schedule`` is five cron fields, or ``every 6h``.
+    """
+
+    schedule: str
+    timezone: str = "UTC"
+    longest: timedelta | None = None
 
 
 Document = Mapping[str, Any]

@@ -16,6 +16,7 @@ from guardian.escalate.model import (
     Envelope,
     Incident,
     IncidentId,
+    JobTiming,
     Message,
     Receipt,
     Silence,
@@ -46,6 +47,52 @@ class Channel(Protocol):
 
     def close(self) -> None:
         """Let go of connections, send what a library has queued."""
+
+
+class Heartbeat(Protocol):
+    """A dead man's switch: somebody outside who notices when we have gone silent.
+
+    Called only while guardian's own jobs are alive. All methods raise DeliveryError.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its kind and place in the config: ``heartbeat 1 (ping)``."""
+
+    @property
+    def every(self) -> timedelta:
+        """How often it wants to hear from us."""
+
+    def start(self, text: str = "") -> None:
+        """We begin: the first beat follows. Says nothing where the other side knows no such word.
+
+        ``text`` is one line for people, here as below; it may be left out or cut.
+        """
+
+    def beat(self, *, ok: bool, text: str = "") -> None:
+        """We are alive; ``ok``: and well. Within its own timeout (at most 20 s in all).
+
+        Where the other side has no word for a failure, silence is one: nothing is sent.
+        """
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class JobMonitor(Protocol):
+    """Somebody outside who notices when a scheduled job does not run, fails, or never ends.
+
+    Both methods raise DeliveryError, within at most 20 s.
+    """
+
+    def begin(self, job: str, timing: JobTiming) -> str:
+        """A job begins; returns what ``end`` needs. ``job`` is a name such as ``backup main``."""
+
+    def end(self, job: str, begun: str, *, ok: bool, seconds: float) -> None:
+        """It has ended, well or not, after so long."""
+
+    def close(self) -> None:
+        """Let go of connections."""
 
 
 class EscalationCatalog(Protocol):
@@ -136,4 +183,4 @@ class EscalationCatalog(Protocol):
         """Append to the log of what happened."""
 
 
-__all__ = ["Channel", "EscalationCatalog", "Standing"]
+__all__ = ["Channel", "EscalationCatalog", "Heartbeat", "JobMonitor", "Standing"]

@@ -32,6 +32,9 @@ escalation:
     f: {kind: webhook, url: "https://hook.example/canary-14", secret: canary-15,
         headers: {Authorization: Bearer canary-16}}
     g: {kind: apprise, url: "tgram://canary-17/x"}
+    h: {kind: discord, webhook_url: "https://discord.example/api/webhooks/1/canary-22"}
+    i: {kind: teams, webhook_url: "https://flow.example/workflows?sig=canary-23"}
+    j: {kind: telegram, bot_token: "1:canary-24", chat: -100}
 heartbeat:
   - {kind: ping, url: "https://hc.example/canary-18"}
   - {kind: sentry-cron, dsn: "https://canary-19@sentry.example/1"}

@@ -52,6 +52,7 @@ def credentials(tmp_path: Path) -> Mapping[str, str]:
     folder = tmp_path / "credentials"
     folder.mkdir()
     names = "passphrase s3-key-id s3-secret db-password slack slack-bot pagerduty smtp sentry-dsn"
-    for name in (*names.split(), "hook", "apprise", "heartbeat-url", "token"):
+    more = "hook discord teams telegram apprise heartbeat-url token"
+    for name in (*names.split(), *more.split()):
         (folder / name).write_text(f"https://canary.example/{name}\n")
     return {"CREDENTIALS_DIRECTORY": str(folder), "DATABASE_URL": "postgresql://u:canary@h/d"}
