@@ -15,6 +15,7 @@ from pydantic import WithJsonSchema as Schema
 
 from guardian.backup.schedule import AFTER_BACKUP, parse_schedule
 from guardian.units import parse_duration, parse_size
+from guardian.watch.expressions import expression
 
 _TIMEZONES_UNKNOWN = (KeyError, ValueError, OSError)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -102,10 +103,7 @@ def _timezone(value: str) -> str:
 
 
 def _regex(value: str) -> str:
-    try:
-        re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"{value!r} is not a regular expression: {error}") from error
+    expression(value)
     return value
 
 

@@ -59,7 +59,9 @@ class MatchConfig(Section):
     databases: Strings | None = Field(None, description="globs; case is kept")
     applications: Strings | None = Field(None, description="globs; case is kept")
     clients: Networks | None = Field(None, description="networks such as 10.0.0.0/8")
-    query: Regex | None = Field(None, description="a regular expression, found anywhere")
+    query: Regex | None = Field(
+        None, description="a regular expression in RE2's syntax, found anywhere"
+    )
     wait_event_types: Strings | None = Field(None, description="such as Lock or IO")
     blocking: Count | None = Field(
         None,

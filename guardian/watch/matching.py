@@ -11,12 +11,10 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
 
 from guardian.units import format_duration
+from guardian.watch.expressions import expression
 from guardian.watch.locks import LockGraph
 from guardian.watch.model import CLIENT_BACKEND, Session
 from guardian.watch.rules import Match
-
-QUERY_CHARACTERS = 16_384
-"""So much of a query is searched. Expressions can be slow, and Python's cannot be stopped."""
 
 _SPARE = re.compile(r"/\*\s*guardian:spare\b", re.IGNORECASE)
 
@@ -143,7 +141,7 @@ def _query(match: Match, view: View) -> str | None:
     query = view.session.query
     if query is None or match.query is None:
         return None
-    found = _expression(match.query).search(query[:QUERY_CHARACTERS])
+    found = expression(match.query).is_in(query)
     return f"query matches {_quoted(match.query)}" if found else None
 
 
@@ -210,11 +208,6 @@ def _quoted(text: str | None) -> str:
 @lru_cache(maxsize=1024)
 def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile(translate(pattern))
-
-
-@lru_cache(maxsize=256)
-def _expression(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
 
 
 @lru_cache(maxsize=4096)

@@ -6,12 +6,12 @@ The names are those of the configuration's keys, which ``guardian.config.watchin
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
 
+from guardian.watch.expressions import expression
 from guardian.watch.model import Action
 
 
@@ -30,8 +30,8 @@ class Match:
     As a policy's ``match`` all must hold, as its ``except`` any. A tuple holds when any entry does;
     ``users``, ``databases``, ``applications`` and ``wait_event_types`` are globs, case kept;
     ``clients`` are networks, in which a session over a Unix socket never is; ``query`` is a regular
-    expression that is searched in what the server shows of the query. A duration holds when it is
-    *exceeded*, a number when it is reached. What is not known of a session never holds.
+    expression in RE2's syntax, searched in what the server shows of the query. A duration holds
+    when it is *exceeded*, a number when it is reached. What is not known of a session never holds.
 
     ``blocking``, ``blocking_for`` and ``blocking_backup`` look through the chain: how many wait
     behind it, how long it has held up the one that waits longest, and whether a backup of ours is
@@ -64,10 +64,7 @@ class Match:
         for network in self.clients:
             ipaddress.ip_network(network, strict=False)
         if self.query is not None:
-            try:
-                re.compile(self.query)
-            except re.error as error:
-                raise ValueError(f"{self.query!r} is not a regular expression: {error}") from error
+            expression(self.query)
         if self.blocking is not None and self.blocking < 1:
             raise ValueError("blocking is not a number above zero")
         for name in ("for_", "transaction_for", "blocking_for", "waiting_for"):
