@@ -125,13 +125,14 @@ class EscalationCatalog(Protocol):
         An incident with version 0 is new; else the stored one must have exactly that version, and
         is stored with the next. Raises StaleIncidentError (a CatalogError, transient) when another
         process was faster, also when a second open incident of one key would come to be: read
-        again, decide again.
+        again, decide again. Waiting reminders and escalations of ``superseded`` go before the new
+        envelopes come.
         """
 
     def waiting(self, now: datetime, limit: int = 500) -> Sequence[Envelope]:
         """Envelopes that wait and are due, oldest first.
 
-        Of one incident and channel only the first that waits, and none while that one is not due:
+        Of one dedup key and channel only the first that waits, and none while that one is not due:
         so the messages of one incident arrive in order.
         """
 
@@ -155,11 +156,15 @@ class EscalationCatalog(Protocol):
         """Put what came of a try in the place of these rows: standing, attempts, next_at, error.
 
         In one transaction with the timeline's ``entries``, with ``follow_ups`` as new rows (what
-        was handed over), and with ``memo`` kept for the (incident, channel) of each delivered one.
+        was handed over), and with ``memo`` kept for the (dedup key, channel) of each delivered one.
+
+        A row that waits no more (superseded, or told by another process meanwhile) stays as it is,
+        unless it was delivered now: that is a fact. One with id 0 was sent past the outbox, and is
+        written as a new row.
         """
 
-    def memo(self, incident: IncidentId, channel: str) -> str | None:
-        """What the channel wanted to know again."""
+    def memo(self, dedup_key: str, channel: str) -> str | None:
+        """What the channel wanted to know again with the next message of that dedup key."""
 
     def channel_health(self) -> Sequence[ChannelHealth]:
         """Of every channel that was ever used."""
@@ -168,7 +173,7 @@ class EscalationCatalog(Protocol):
         """In the place of what was there."""
 
     def add_silence(self, silence: Silence) -> None:
-        """Keep it."""
+        """Keep it. Raises CatalogError when its id is taken."""
 
     def silences(self, now: datetime | None = None) -> Sequence[Silence]:
         """All, or those that hold now or later; the earliest end first."""
@@ -177,7 +182,11 @@ class EscalationCatalog(Protocol):
         """End it now. Raises NotFoundError when there is none such, or it has ended."""
 
     def prune_incidents(self, older_than: timedelta, now: datetime) -> int:
-        """Drop resolved incidents of that age with all that belongs to them; returns how many."""
+        """Drop resolved incidents of that age with all that belongs to them; returns how many.
+
+        Goes with them: messages of no incident that are through, and silences that have ended. An
+        incident of which a message still waits stays.
+        """
 
     def record_event(self, event: Event) -> None:
         """Append to the log of what happened."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 from sqlalchemy import DateTime, Dialect, String, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from guardian.adapters.catalog.rules import utc
+from guardian.adapters.catalog.rules import printable, utc
 
 Key = String(255).with_variant(Text(), "sqlite", "postgresql")
 """Text that is indexed. Only databases that cannot index endless text have a bound."""
@@ -62,8 +62,3 @@ class Prose(TypeDecorator[str]):
         """From Python to the database."""
         del dialect
         return None if value is None else printable(value)
-
-
-def printable(text: str) -> str:
-    """The text with escapes for NUL and lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from guardian.adapters.catalog import rules
+from guardian.adapters.catalog.escalation_memory import MemoryEscalation
 from guardian.adapters.catalog.watch_memory import MemoryWatch
 from guardian.backup.manifest import decode_manifest, encode_manifest
 from guardian.errors import CatalogError, Cause
@@ -28,8 +29,8 @@ from guardian.model import (
 from guardian.ports import Clock
 
 
-class MemoryCatalog(MemoryWatch):
-    """A :class:`~guardian.ports.Catalog`, and the watch's, that is gone with its process.
+class MemoryCatalog(MemoryWatch, MemoryEscalation):
+    """A :class:`~guardian.ports.Catalog`, watch's and escalation's too, gone with its process.
 
     ``is_alive`` tells whether a lease's holder runs; by default nobody knows. ``fail`` makes every
     method raise the given error until it is called with None, as a catalog that is away does.

@@ -197,3 +197,111 @@ class Segment(Base):
     last_at: Mapped[datetime]
     size: Mapped[int]
     data: Mapped[bytes] = mapped_column(LargeBinary((1 << 24) - 1))
+
+
+class StoredIncident(Base):
+    """An incident. ``body`` is the whole of it as JSON; the columns are what is asked for.
+
+    ``open_key`` is its key while it is open and NULL afterwards, and unique: so no two are open of
+    one key, on every database (NULLs do not equal each other).
+    """
+
+    __tablename__ = "guardian_incidents"
+
+    number: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Key, unique=True)
+    key: Mapped[str] = mapped_column(Key, index=True)
+    open_key: Mapped[str | None] = mapped_column(Key, unique=True)
+    version: Mapped[int]
+    kind: Mapped[str] = mapped_column(Key)
+    scope: Mapped[str] = mapped_column(Key)
+    severity: Mapped[str] = mapped_column(Key)
+    state: Mapped[str] = mapped_column(Key)
+    title: Mapped[str]
+    opened_at: Mapped[datetime] = mapped_column(index=True)
+    updated_at: Mapped[datetime]
+    resolved_at: Mapped[datetime | None]
+    body: Mapped[str] = mapped_column(Text)
+
+
+class TimelineEntry(Base):
+    """One line of an incident's timeline.
+
+    No foreign key: a message that left while the catalog was away is noted before its incident.
+    """
+
+    __tablename__ = "guardian_timeline"
+
+    number: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    incident_id: Mapped[str] = mapped_column(Key, index=True)
+    at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(Key)
+    text: Mapped[str]
+    by: Mapped[str | None]
+
+
+class OutboxRow(Base):
+    """A message on its way through one channel. ``body`` is the message as JSON.
+
+    ``dedup_key`` is the message's, by which and by the channel it keeps its order. ``others`` and
+    ``tried`` are JSON lists.
+    """
+
+    __tablename__ = "guardian_outbox"
+
+    number: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    incident_id: Mapped[str | None] = mapped_column(Key, index=True)
+    dedup_key: Mapped[str] = mapped_column(Key)
+    channel: Mapped[str] = mapped_column(Key)
+    rung: Mapped[str] = mapped_column(Key)
+    kind: Mapped[str] = mapped_column(Key)
+    severity: Mapped[str] = mapped_column(Key)
+    title: Mapped[str]
+    standing: Mapped[str] = mapped_column(Key)
+    created_at: Mapped[datetime]
+    next_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+    attempts: Mapped[int]
+    error: Mapped[str | None]
+    told_in: Mapped[str | None] = mapped_column(Key)
+    others: Mapped[str] = mapped_column(Text)
+    tried: Mapped[str] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (Index(None, "standing", "dedup_key", "channel"),)
+
+
+class ChannelMemo(Base):
+    """What a channel wants to know again with the next message of the same dedup key."""
+
+    __tablename__ = "guardian_channel_memos"
+
+    dedup_key: Mapped[str] = mapped_column(Key, primary_key=True)
+    channel: Mapped[str] = mapped_column(Key, primary_key=True)
+    at: Mapped[datetime]
+    memo: Mapped[str]
+
+
+class ChannelState(Base):
+    """How a channel does."""
+
+    __tablename__ = "guardian_channels"
+
+    channel: Mapped[str] = mapped_column(Key, primary_key=True)
+    failing_since: Mapped[datetime | None]
+    failures: Mapped[int]
+    last_success_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+
+
+class StoredSilence(Base):
+    """Nobody is told of what matches, for a while. ``match`` is JSON."""
+
+    __tablename__ = "guardian_silences"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    reason: Mapped[str]
+    made_by: Mapped[str]
+    match: Mapped[str] = mapped_column(Text)

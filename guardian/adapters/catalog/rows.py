@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from guardian.adapters.catalog.columns import printable
+from guardian.adapters.catalog.rules import printable
 from guardian.errors import CatalogError, Cause
 from guardian.model import (
     BackupId,

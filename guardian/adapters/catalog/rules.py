@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from guardian.errors import AlreadyRunningError, CatalogError, NotFoundError
+from guardian.errors import AlreadyRunningError, CatalogError, NotFoundError, StaleIncidentError
+from guardian.escalate.model import Incident, MessageKind
 from guardian.model import BackupId, Event, Holder, Lease, StoreOutcome, StoreStatus
 
 IsAlive = Callable[[Holder], bool | None]
 """Whether a holder's process runs; None where that cannot be known."""
+
+NEEDLESS_LATER = frozenset({MessageKind.ESCALATION, MessageKind.REMINDER})
+"""Messages that need not be sent any more once nobody is waited for."""
 
 
 def utc(value: datetime) -> datetime:
@@ -22,6 +26,11 @@ def utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError(f"{value!r} has no timezone; the catalog takes aware datetimes only")
     return value.astimezone(UTC)
+
+
+def printable(text: str) -> str:
+    """The text with escapes for NUL and lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 def is_free(lease: Lease, now: datetime, is_alive: IsAlive) -> bool:
@@ -71,6 +80,28 @@ def unknown(backup: BackupId) -> NotFoundError:
 def taken(backup: BackupId) -> CatalogError:
     """A try begins with an id that is there already."""
     return CatalogError(f"backup {backup} is in the catalog already; ids are used once")
+
+
+def in_order_of_writing(incidents: Sequence[Incident]) -> list[Incident]:
+    """What is resolved first, since it frees its key; else the same order in every process.
+
+    Two that lock the same rows in different orders would wait for each other.
+    """
+    return sorted(incidents, key=lambda one: (one.state.is_open, one.id))
+
+
+def stale(incident: Incident) -> StaleIncidentError:
+    """Another process opened or changed the incident meanwhile."""
+    return StaleIncidentError(
+        f"incident {incident.id} ({incident.key}) was changed by another process meanwhile"
+    )
+
+
+def no_silence(silence: str) -> NotFoundError:
+    """No such silence holds or is to come."""
+    return NotFoundError(
+        f"there is no silence {silence}", mend="`guardian silence list` shows those that hold"
+    )
 
 
 def settled(event: Event) -> Event:

@@ -19,6 +19,7 @@ class MemoryWatch:
     _lock: AbstractContextManager[None]
 
     def __init__(self) -> None:
+        super().__init__()
         self._kills: dict[int, KillRecord] = {}
         self._killed = 0
         self._memories: dict[str, str] = {}

@@ -80,6 +80,19 @@ def test_migrations_go_down_and_up_again(site):
     assert list(catalog.backups()) == []
 
 
+@pytest.mark.parametrize("revision", schema.REVISIONS[:-1])
+def test_a_catalog_of_an_older_guardian_is_brought_up_with_all_that_it_holds(site, revision):
+    old = site.open_sql()
+    fill(old, 3, [MAIN])
+    with old._database.writing() as connection:
+        schema.downgrade(connection, revision)
+    new = site.open_sql()
+    assert len(new.backups()) == 3
+    assert list(new.kills()) == list(new.open_incidents()) == []
+    with new._database.reading() as connection:
+        assert schema.current_revision(connection, "here") == schema.HEAD
+
+
 def test_a_catalog_that_is_there_opens_without_alembic(site):
     fill(site.open_sql(), 3, [MAIN])
     code = "import sys\n" + OPEN.replace("== []", "!= []") + "assert 'alembic' not in sys.modules\n"
