@@ -32,6 +32,8 @@ def dangling(data: Mapping[str, Any]) -> Iterator[Finding]:
         for after, named in rungs.items() if isinstance(rungs, Mapping) else ():
             path = ("escalation", "ladder", severity, after)
             yield from _unknown(named, path, people, "one among people")
+    digest_to = ("escalation", "digest_to")
+    yield from _unknown(escalation.get("digest_to"), digest_to, people, "one among people")
 
 
 def _unknown(

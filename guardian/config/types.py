@@ -137,6 +137,17 @@ def _days(value: str) -> str:
     return value
 
 
+def weekdays(text: str) -> frozenset[int]:
+    """The days that ``mon-fri`` or ``mon,wed,fri`` names; Monday is 0, ``sat-mon`` goes round."""
+    found: set[int] = set()
+    for piece in text.split(","):
+        first, _, last = piece.partition("-")
+        begin = _DAYS.index(first)
+        end = _DAYS.index(last or first)
+        found.update((begin + step) % 7 for step in range((end - begin) % 7 + 1))
+    return frozenset(found)
+
+
 def _address(value: str) -> str:
     host, _, port = value.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host

@@ -115,12 +115,17 @@ class Incident:
 
     ``version`` counts changes, so that two processes do not overwrite each other. ``condition`` is
     the latest observation (its severity may have been overridden: ``severity`` counts).
-    ``opened_at``: first seen. ``fired_at``: when it fired, which is when the ladder's time began
-    (anew after a reopening, and when the severity rose). ``cleared_at``: when it was last seen
-    gone, while recovering. ``rungs_told`` are the ladder's entries told in this climb, as
-    ``P1/30m/lead``. ``people_told`` is everybody who was told since it opened, for the resolution.
-    ``escalated_to`` is the highest rung told. ``reminded_at`` is when people last heard of it.
-    ``acknowledged_until``: when an acknowledgement lapses.
+    ``opened_at``: first seen. ``fired_at``: when it fired, anew after a reopening. ``cleared_at``:
+    when it was last seen gone. ``entered_at``: when it came into its state. ``acknowledged_until``:
+    when an acknowledgement lapses. ``resolved_by``: the person who did; None if it just went.
+
+    A *climb* is one way up the ladder. It begins when the incident fires, and anew when it gets
+    worse than ``peak``, its worst so far. The ladder's time is a stopwatch that runs only while the
+    incident is firing and not ``held_by`` anything (a silence, a server that is down, the night):
+    ``climbed_seconds``, and what has passed since ``climbing_since``. ``rungs_told`` are the
+    ladder's entries told in this climb, as ``P1/30m/lead``; ``escalated_to`` is the highest one's
+    person. ``people_told`` is everybody who was told since it opened or reopened, and so hears of
+    its end. ``reminded_at`` is when people last heard of it; None while they are owed a word.
     ``flaps`` are the instants at which it fired, for damping.
     """
 
@@ -148,6 +153,12 @@ class Incident:
     escalated_to: str | None = None
     reminded_at: datetime | None = None
     flaps: tuple[datetime, ...] = ()
+    entered_at: datetime | None = None
+    resolved_by: str | None = None
+    peak: Severity | None = None
+    climbed_seconds: float = 0.0
+    climbing_since: datetime | None = None
+    held_by: str | None = None
 
     @property
     def title(self) -> str:
@@ -212,10 +223,14 @@ class MessageKind(StrEnum):
 class Message:
     """What one rung is told, ready to be shaped by a channel.
 
+    ``title`` is complete, with severity and what kind of news it is (``P1 resolved after 45m: …``),
+    in at most TITLE_LIMIT characters: a channel shows it as it is.
     ``dedup_key`` is the same for all messages of one incident (PagerDuty's key, a mail's thread).
-    ``number`` orders the messages of one incident. ``why`` says in words why this person hears now
-    ("nobody acknowledged for 30m"). ``links`` are (label, address). ``items`` are the single lines
-    of a storm or digest. ``told`` is who else has been told.
+    ``headline`` is the bare condition, without severity and kind of news, where a channel shows
+    those otherwise. ``number`` orders the messages of one incident (those of one step share it).
+    ``why`` says in words why this person hears now ("nobody acknowledged for 30m"). ``links`` are
+    (label, address). ``items`` are the single lines of a storm or digest. ``told`` is who else has
+    been told.
     """
 
     kind: MessageKind
@@ -223,6 +238,7 @@ class Message:
     title: str
     at: datetime
     dedup_key: str
+    headline: str = ""
     number: int = 0
     incident: IncidentId | None = None
     incident_kind: str | None = None

@@ -95,6 +95,17 @@ class JobMonitor(Protocol):
         """Let go of connections."""
 
 
+class Courier(Protocol):
+    """Takes urgent messages while the catalog cannot be written: the dispatcher."""
+
+    def send_unrecorded(self, envelopes: Sequence[Envelope]) -> None:
+        """Deliver these although they are in no outbox yet (their ``id`` is 0).
+
+        They are tried, repeated and handed over like any others, and written down when the catalog
+        is back. Returns at once, and never raises.
+        """
+
+
 class EscalationCatalog(Protocol):
     """What escalation keeps in the catalog. All methods raise CatalogError."""
 
@@ -191,5 +202,8 @@ class EscalationCatalog(Protocol):
     def record_event(self, event: Event) -> None:
         """Append to the log of what happened."""
 
+    def events(self, limit: int = 100, kind: str | None = None) -> Sequence[Event]:
+        """The log, newest first."""
 
-__all__ = ["Channel", "EscalationCatalog", "Heartbeat", "JobMonitor", "Standing"]
+
+__all__ = ["Channel", "Courier", "EscalationCatalog", "Heartbeat", "JobMonitor", "Standing"]
