@@ -8,6 +8,7 @@ pipe; a source that raises leaves a valid, truncated message behind ``ok``.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import stat
 import subprocess
@@ -38,6 +39,18 @@ _INSTALL = "install it (Debian: apt-get install gnupg; macOS: brew install gnupg
 
 # python-gnupg logs every status line at DEBUG and gpg's failures at WARNING; we tell them better.
 logging.getLogger("gnupg").setLevel(logging.CRITICAL)
+
+
+def _readable_by_others(path: Path) -> int:
+    """The mode's bits that would let somebody else read the passphrase.
+
+    systemd gives a credential to the service's user by an access list, and its mask shows as the
+    group's bits (systemd.exec(5), LoadCredential=); nobody else can enter that folder.
+    """
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    if given and path.parent == Path(given) and path.stat().st_gid == 0:
+        return stat.S_IRWXO | stat.S_IWGRP
+    return stat.S_IRWXO | stat.S_IRWXG
 
 
 class GnupgEncryptor:
@@ -161,7 +174,7 @@ class GnupgEncryptor:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise EncryptionError(f"passphrase file {path} cannot be read: {reason}") from error
-        if mode & (stat.S_IRWXO | stat.S_IRWXG):
+        if mode & _readable_by_others(path):
             raise EncryptionError(
                 f"passphrase file {path} can be read by others (mode {stat.S_IMODE(mode):04o})",
                 mend=f"chmod 600 {path}",

@@ -300,6 +300,27 @@ def test_a_passphrase_that_gpg_might_read_otherwise_is_refused(passphrase_file, 
     assert why in refusal(GnupgEncryptor(passphrase_file=passphrase_file))
 
 
+@pytest.mark.needs_root
+def test_a_credential_of_systemd_looks_readable_for_root_s_group_and_is_not(
+    passphrase_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its access list shows so: r--r-----+ root root. In any other folder that is refused."""
+    encryptor = GnupgEncryptor(passphrase_file=passphrase_file)
+    passphrase_file.chmod(0o440)
+    with pytest.raises(EncryptionError, match="read by others"):
+        encryptor.check()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(passphrase_file.parent))
+    encryptor.check()
+    for mode in (0o444, 0o460):
+        passphrase_file.chmod(mode)
+        with pytest.raises(EncryptionError, match="read by others"):
+            encryptor.check()
+    passphrase_file.chmod(0o440)
+    os.chown(passphrase_file, 0, 1)
+    with pytest.raises(EncryptionError, match="read by others"):
+        encryptor.check()
+
+
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o644, 0o666])
 def test_a_passphrase_file_that_others_reach_is_refused(passphrase_file: Path, mode: int) -> None:
     passphrase_file.chmod(mode)
