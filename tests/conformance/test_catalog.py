@@ -17,7 +17,7 @@ from support.catalogs import (
     backup_id,
     fill,
     holder,
-    make_site,
+    make_ready_site,
     manifest,
     stored,
 )
@@ -64,7 +64,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CatalogSite
         create = request.getfixturevalue("fresh_database")
         return create(request.getfixturevalue("pg15"))
 
-    made = make_site(request.param, tmp_path, database)
+    made = make_ready_site(request.param, tmp_path, database)
     yield made
     made.close()
 

@@ -9,7 +9,7 @@ from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from support.catalogs import CatalogSite, make_site
+from support.catalogs import CatalogSite, make_ready_site
 from support.incidents import (
     HOSTILE,
     KEPT,
@@ -51,7 +51,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CatalogSite
     def database():
         return request.getfixturevalue("fresh_database")(request.getfixturevalue("pg15"))
 
-    made = make_site(request.param, tmp_path, database)
+    made = make_ready_site(request.param, tmp_path, database)
     yield made
     made.close()
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from support.catalogs import START, CatalogSite, make_site
+from support.catalogs import START, CatalogSite, make_ready_site
 
 from guardian.adapters.catalog.catalog import SqlCatalog
 from guardian.errors import CatalogError, NotFoundError
@@ -26,7 +26,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CatalogSite
     def database():
         return request.getfixturevalue("fresh_database")(request.getfixturevalue("pg15"))
 
-    made = make_site(request.param, tmp_path, database)
+    made = make_ready_site(request.param, tmp_path, database)
     yield made
     made.close()
 

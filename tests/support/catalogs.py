@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
+import psycopg
 from sqlalchemy import create_engine, insert, text
 from support.postgres import Database
 
@@ -130,6 +134,11 @@ class CatalogSite:
             connection.execute(text(statement), values)
         engine.dispose()
 
+    def execute_script(self, script: str) -> None:
+        """Many statements at once, as PostgreSQL's simple protocol takes them."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(script.encode())
+
     def close(self) -> None:
         for catalog in self.opened:
             catalog.close()
@@ -140,6 +149,41 @@ def make_site(kind: str, folder: Path, database: Callable[[], Database]) -> Cata
     if kind == "postgres":
         return CatalogSite(kind, database().uri())
     return CatalogSite(kind, f"sqlite:///{folder}/state/catalog.db" if kind == "sqlite" else "")
+
+
+def make_ready_site(kind: str, folder: Path, database: Callable[[], Database]) -> CatalogSite:
+    """The same with its tables, which migrations made once: they take most of a test's time."""
+    site = make_site(kind, folder, database)
+    if kind == "postgres":
+        site.execute_script(_postgres_script(database))
+    elif kind == "sqlite":
+        file = folder / "state" / "catalog.db"
+        file.parent.mkdir(mode=0o700)
+        file.touch(0o600)
+        file.write_bytes(_sqlite_file())
+    return site
+
+
+@cache
+def _sqlite_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "catalog.db"
+        open_catalog(f"sqlite:///{file}", clock=FakeClock(START), is_alive={}.get).close()
+        return file.read_bytes()
+
+
+_scripts: list[str] = []
+
+
+def _postgres_script(database: Callable[[], Database]) -> str:
+    if not _scripts:
+        made = database()
+        open_catalog(made.uri(), clock=FakeClock(START), is_alive={}.get).close()
+        dump = [made.server.tool("pg_dump"), "--inserts", "--no-owner", made.dsn()]
+        done = subprocess.run(dump, check=True, capture_output=True, text=True)
+        lines = [line for line in done.stdout.splitlines() if not line.startswith("\\")]
+        _scripts.append("\n".join(lines))
+    return _scripts[0]
 
 
 def fill(catalog: Catalog, count: int, refs: Sequence[DatabaseRef]) -> None:
