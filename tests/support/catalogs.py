@@ -168,7 +168,7 @@ def make_ready_site(kind: str, folder: Path, database: Callable[[], Database]) -
 def _sqlite_file() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "catalog.db"
-        open_catalog(f"sqlite:///{file}", clock=FakeClock(START), is_alive={}.get).close()
+        open_catalog(f"sqlite:///{file}", clock=FakeClock(START), is_alive=lambda _: None).close()
         return file.read_bytes()
 
 
@@ -178,8 +178,8 @@ _scripts: list[str] = []
 def _postgres_script(database: Callable[[], Database]) -> str:
     if not _scripts:
         made = database()
-        open_catalog(made.uri(), clock=FakeClock(START), is_alive={}.get).close()
-        dump = [made.server.tool("pg_dump"), "--inserts", "--no-owner", made.dsn()]
+        open_catalog(made.uri(), clock=FakeClock(START), is_alive=lambda _: None).close()
+        dump = [str(made.server.tool("pg_dump")), "--inserts", "--no-owner", made.dsn()]
         done = subprocess.run(dump, check=True, capture_output=True, text=True)
         lines = [line for line in done.stdout.splitlines() if not line.startswith("\\")]
         _scripts.append("\n".join(lines))
