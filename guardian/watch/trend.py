@@ -157,14 +157,13 @@ def join(earlier: Sample, later: Sample) -> Sample:
 
 
 def coarsen(samples: Iterable[Sample], span: timedelta) -> list[Sample]:
-    """Samples, oldest first, put together to a longer span; never one that is longer already."""
+    """Samples, oldest first, put together to a longer span; one that is longer stays so."""
     seconds = int(span.total_seconds())
     found: dict[tuple[Series, datetime], Sample] = {}
     for one in samples:
-        if one.seconds >= seconds:
-            found[one.series, one.at] = one
-            continue
-        wide = replace(one, at=floor(one.at, span), seconds=seconds)
+        wide = one
+        if one.seconds < seconds:
+            wide = replace(one, at=floor(one.at, span), seconds=seconds)
         known = found.get((wide.series, wide.at))
         found[wide.series, wide.at] = wide if known is None else join(known, wide)
     return sorted(found.values(), key=lambda one: (one.at, one.series))

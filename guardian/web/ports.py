@@ -10,7 +10,7 @@ No record in here holds a secret.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -179,22 +179,20 @@ class Doctor(Protocol):
 class ComponentStatus(StrEnum):
     """How one part of guardian, or a thing that it guards, does."""
 
-    HEALTHY = "healthy"
-    DEGRADED = "degraded"
-    """Something is wrong, and guardian does its work all the same."""
-    UNHEALTHY = "unhealthy"
-    UNKNOWN = "unknown"
+    OK = "ok"
+    IMPAIRED = "impaired"
+    """Something in it does not work; the rest does."""
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One part for ``/health/detailed``. ``checked_at`` is when it was last seen to be so."""
+    """One part for ``/health/detailed``; ``age`` is that of what is known, in seconds."""
 
     name: str
     status: ComponentStatus
-    checked_at: datetime | None = None
+    age: float | None = None
     detail: str = ""
-    facts: Mapping[str, str | int | float | bool | None] | None = None
 
 
 class Health(Protocol):

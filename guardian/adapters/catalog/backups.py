@@ -30,7 +30,7 @@ _COLUMNS = [
     *(one for one in Backup.__table__.columns if one.name not in {"lease_token", "holder"}),
     exists().where(Pin.backup_id == Backup.id).label("pinned"),
 ]
-_LIES_SOMEWHERE = and_(
+LIES_SOMEWHERE = and_(
     Backup.status == RunStatus.SUCCEEDED.value,
     exists().where(
         Copy.backup_id == Backup.id,
@@ -48,6 +48,7 @@ def listing(
     server: str | None = None,
     database: str | None = None,
     limit: int | None = None,
+    offset: int = 0,
     by_start: bool = False,
 ) -> list[BackupRecord]:
     """Records in order, in two queries however many they are."""
@@ -57,6 +58,8 @@ def listing(
     if database is not None:
         chosen = chosen.where(Backup.database == database)
     chosen = chosen.order_by(*(_NEWEST_START if by_start else _NEWEST_SNAPSHOT)).limit(limit)
+    if offset:
+        chosen = chosen.offset(offset)
     copies = (
         select(Copy.__table__)
         .where(Copy.backup_id.in_(select(chosen.subquery().c.id)))
@@ -72,13 +75,13 @@ def in_stores(
     connection: Connection, server: str | None, database: str | None, limit: int | None
 ) -> list[BackupRecord]:
     """Backups that lie in at least one store, newest snapshot first."""
-    return listing(connection, _LIES_SOMEWHERE, server=server, database=database, limit=limit)
+    return listing(connection, LIES_SOMEWHERE, server=server, database=database, limit=limit)
 
 
 def by_prefix(connection: Connection, prefix: str) -> list[BackupRecord]:
     """Those whose id starts so, case and all (LIKE differs between databases in that)."""
     matches = func.substr(Backup.id, 1, len(prefix)) == prefix
-    return listing(connection, _LIES_SOMEWHERE, matches)
+    return listing(connection, LIES_SOMEWHERE, matches)
 
 
 def one(connection: Connection, backup: BackupId) -> BackupRecord | None:

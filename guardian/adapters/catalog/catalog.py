@@ -11,8 +11,10 @@ from sqlalchemy import Select, delete, insert, select, update
 from guardian.adapters.catalog import backups, leases, rows, rules
 from guardian.adapters.catalog.engine import Database
 from guardian.adapters.catalog.escalation import SqlEscalation
+from guardian.adapters.catalog.history import SqlHistory
 from guardian.adapters.catalog.models import Backup, Copy, LoggedEvent, Pin, Proof, StoredManifest
 from guardian.adapters.catalog.schema import ensure_schema
+from guardian.adapters.catalog.trend import SqlTrend
 from guardian.adapters.catalog.watch import SqlWatch
 from guardian.backup.manifest import decode_manifest
 from guardian.errors import Cause
@@ -59,8 +61,8 @@ def open_catalog(
     return SqlCatalog(database, is_alive)
 
 
-class SqlCatalog(SqlWatch, SqlEscalation):
-    """A :class:`~guardian.ports.Catalog`, the watch's and escalation's too. For any thread."""
+class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
+    """A :class:`~guardian.ports.Catalog`, and what else is kept in one. For any thread."""
 
     def __init__(self, database: Database, is_alive: rules.IsAlive) -> None:
         self._database = database

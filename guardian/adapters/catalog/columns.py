@@ -13,6 +13,9 @@ from guardian.adapters.catalog.rules import printable, utc
 Key = String(255).with_variant(Text(), "sqlite", "postgresql")
 """Text that is indexed. Only databases that cannot index endless text have a bound."""
 
+ShortKey = String(64).with_variant(Text(), "sqlite", "postgresql")
+"""One of our own words, in an index of several columns."""
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An instant. Takes aware datetimes only, gives UTC ones.

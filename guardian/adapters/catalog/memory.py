@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from guardian.adapters.catalog import rules
 from guardian.adapters.catalog.escalation_memory import MemoryEscalation
+from guardian.adapters.catalog.history_memory import MemoryHistory, MemoryTrend
 from guardian.adapters.catalog.watch_memory import MemoryWatch
 from guardian.backup.manifest import decode_manifest, encode_manifest
 from guardian.errors import CatalogError, Cause
@@ -29,7 +30,7 @@ from guardian.model import (
 from guardian.ports import Clock
 
 
-class MemoryCatalog(MemoryWatch, MemoryEscalation):
+class MemoryCatalog(MemoryWatch, MemoryEscalation, MemoryHistory, MemoryTrend):
     """A :class:`~guardian.ports.Catalog`, watch's and escalation's too, gone with its process.
 
     ``is_alive`` tells whether a lease's holder runs; by default nobody knows. ``fail`` makes every

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from guardian.adapters.catalog.columns import Key, Prose, UtcDateTime
+from guardian.adapters.catalog.columns import Key, Prose, ShortKey, UtcDateTime
 
 CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -63,6 +63,7 @@ class Backup(Base):
 
     __table_args__ = (
         Index(None, "server", "database", "started_at"),
+        Index(None, "started_at"),
         Index(None, "status"),
     )
 
@@ -111,7 +112,7 @@ class Proof(Base):
     backup_id: Mapped[str] = mapped_column(Key, ForeignKey(Backup.id), index=True)
     store: Mapped[str] = mapped_column(Key)
     result: Mapped[str] = mapped_column(Key)
-    at: Mapped[datetime]
+    at: Mapped[datetime] = mapped_column(index=True)
     tables: Mapped[int]
     rows: Mapped[int]
     seconds: Mapped[float]
@@ -305,3 +306,21 @@ class StoredSilence(Base):
     reason: Mapped[str]
     made_by: Mapped[str]
     match: Mapped[str] = mapped_column(Text)
+
+
+class VitalSample(Base):
+    """What one vital was like for a while; ``subject`` is empty where it is the server itself."""
+
+    __tablename__ = "guardian_vitals"
+
+    server: Mapped[str] = mapped_column(Key, primary_key=True)
+    vital: Mapped[str] = mapped_column(ShortKey, primary_key=True)
+    subject: Mapped[str] = mapped_column(Key, primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    seconds: Mapped[int]
+    low: Mapped[float]
+    high: Mapped[float]
+    last: Mapped[float]
+    severity: Mapped[str] = mapped_column(ShortKey)
+
+    __table_args__ = (Index(None, "server", "at"),)
