@@ -281,7 +281,7 @@ class Envelope:
     ``rung`` is the person's name in the config. ``others`` are the channels, and behind them the
     rungs, that it is handed over to if this one fails: ``pager`` or ``rung:lead``.
     ``attempts`` counts tries. ``next_at`` is when the next is due. ``tried`` are channels that
-    have failed already.
+    have failed already, ``refused`` those of them that said they never take it.
     """
 
     message: Message
@@ -292,6 +292,7 @@ class Envelope:
     id: int = 0
     others: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     attempts: int = 0
     standing: Standing = Standing.WAITING
     delivered_at: datetime | None = None
@@ -369,6 +370,31 @@ class JobTiming:
     schedule: str
     timezone: str = "UTC"
     longest: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What came of tries to deliver. Written in one transaction, or not at all.
+
+    ``envelopes`` are rows as they are now: standing, attempts, next_at, error. ``entries`` go into
+    timelines. ``memos`` are what a channel wants to know again with the next message of a dedup
+    key: (dedup key, channel, memo). ``follow_ups`` are new rows: what was handed over, or put
+    together.
+    """
+
+    envelopes: tuple[Envelope, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    memos: tuple[tuple[str, str, str], ...] = ()
+    follow_ups: tuple[Envelope, ...] = ()
+
+    def __add__(self, later: Settlement) -> Settlement:
+        """Both, in this order."""
+        return Settlement(
+            self.envelopes + later.envelopes,
+            self.entries + later.entries,
+            self.memos + later.memos,
+            self.follow_ups + later.follow_ups,
+        )
 
 
 Document = Mapping[str, Any]

@@ -19,6 +19,7 @@ from guardian.escalate.model import (
     JobTiming,
     Message,
     Receipt,
+    Settlement,
     Silence,
     Standing,
 )
@@ -141,10 +142,12 @@ class EscalationCatalog(Protocol):
         """
 
     def waiting(self, now: datetime, limit: int = 500) -> Sequence[Envelope]:
-        """Envelopes that wait and are due, oldest first.
+        """Envelopes that wait and are due, the worst first, then the oldest.
 
-        Of one dedup key and channel only the first that waits, and none while that one is not due:
-        so the messages of one incident arrive in order.
+        Of one dedup key and channel only the first that waits (by the message's number, then by
+        the row's), and none while that one is not due: so the messages of one incident arrive in
+        order. At most ``limit`` of each channel, so that a channel that stands still crowds out no
+        other.
         """
 
     def outstanding(self) -> int:
@@ -156,22 +159,18 @@ class EscalationCatalog(Protocol):
     def envelopes(self, incident: IncidentId) -> Sequence[Envelope]:
         """All of one incident, oldest first."""
 
-    def settle(
-        self,
-        envelopes: Sequence[Envelope],
-        *,
-        entries: Sequence[Entry] = (),
-        memo: str | None = None,
-        follow_ups: Sequence[Envelope] = (),
-    ) -> None:
-        """Put what came of a try in the place of these rows: standing, attempts, next_at, error.
+    def settle(self, settlement: Settlement) -> Sequence[Envelope]:
+        """Write all of it, or nothing; returns the new rows with their ids.
 
-        In one transaction with the timeline's ``entries``, with ``follow_ups`` as new rows (what
-        was handed over), and with ``memo`` kept for the (dedup key, channel) of each delivered one.
+        An envelope takes the place of its row. A row that waits no more (superseded, or told by
+        another process meanwhile) stays as it is, unless it was delivered now: that is a fact. One
+        with id 0 was sent past the outbox, and is written as a new row, as ``follow_ups`` are.
+        """
 
-        A row that waits no more (superseded, or told by another process meanwhile) stays as it is,
-        unless it was delivered now: that is a fact. One with id 0 was sent past the outbox, and is
-        written as a new row.
+    def finished_storms(self) -> Sequence[Envelope]:
+        """Storms' messages that were delivered, whose incidents have all been resolved since.
+
+        Each until a resolved message of its dedup key is put into the outbox.
         """
 
     def memo(self, dedup_key: str, channel: str) -> str | None:

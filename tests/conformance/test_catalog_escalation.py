@@ -33,6 +33,7 @@ from guardian.escalate.model import (
     EntryKind,
     Envelope,
     MessageKind,
+    Settlement,
     Severity,
     Silence,
     Standing,
@@ -81,6 +82,10 @@ def numbers(found) -> list[int]:
 
 def post(catalog: Anyone, *envelopes: Envelope) -> None:
     catalog.apply(Change(envelopes=envelopes))
+
+
+def settle(catalog: Anyone, *envelopes: Envelope) -> None:
+    catalog.settle(Settlement(envelopes))
 
 
 def sent(one: Envelope, standing: Standing = Standing.DELIVERED, **changes) -> Envelope:
@@ -266,7 +271,7 @@ def test_an_envelope_comes_back_as_it_was(site):
     assert replace(found, id=0) == full_envelope()
 
 
-def test_what_is_due_comes_the_oldest_first(catalog):
+def test_what_is_due_comes(catalog):
     post(
         catalog,
         envelope(1, 1),
@@ -281,18 +286,31 @@ def test_what_is_due_comes_the_oldest_first(catalog):
     assert catalog.outstanding() == 3
 
 
+def test_the_worst_comes_first_and_no_channel_crowds_out_another(catalog):
+    p0 = replace(envelope(5, 5), message=message(5, 5, severity=Severity.P0))
+    p3 = replace(envelope(6, 6, "mail"), message=message(6, 6, severity=Severity.P3))
+    post(catalog, p3, *(envelope(at, at) for at in range(4)), p0)
+    assert numbers(catalog.waiting(START)) == [5, 0, 1, 2, 3, 6]
+    assert numbers(catalog.waiting(START, limit=2)) == [5, 0, 6]
+
+
 def test_of_one_incident_and_channel_only_the_first_is_due(catalog):
     post(catalog, envelope(1), envelope(2, channel="mail"), envelope(3), envelope(4, 2))
     first, mail, other = catalog.waiting(START)
     assert numbers([first, mail, other]) == [1, 2, 4]
     later = replace(first, attempts=1, next_at=START + MINUTE, error="503")
-    catalog.settle([later])
+    settle(catalog, later)
     assert numbers(catalog.waiting(START)) == [2, 4]
     assert [(one.attempts, one.error) for one in catalog.waiting(START + MINUTE)][:1] == [
         (1, "503")
     ]
-    catalog.settle([sent(later)])
+    settle(catalog, sent(later))
     assert numbers(catalog.waiting(START)) == [2, 3, 4]
+
+
+def test_the_message_s_number_goes_before_the_time_of_its_coming(catalog):
+    post(catalog, envelope(7), envelope(2), envelope(9, channel="mail"))
+    assert numbers(catalog.waiting(START)) == [2, 9]
 
 
 def test_what_is_needless_later_is_superseded_and_the_rest_is_not(catalog):
@@ -315,7 +333,8 @@ def test_settling_writes_all_that_came_of_a_try(catalog):
     failed = sent(first, Standing.HANDED_OVER, attempts=1, error="410 gone", tried=("pager",))
     grouped = sent(second, Standing.GROUPED, group="storm/1")
     line = entry("handed over to mail", EntryKind.UNDELIVERED)
-    catalog.settle([grouped, failed], entries=[line], follow_ups=[over])
+    (new,) = catalog.settle(Settlement((grouped, failed), (line,), follow_ups=(over,)))
+    assert catalog.waiting(START) == [new]
     assert numbers(catalog.waiting(START)) == [3]
     assert [replace(one, id=0) for one in catalog.waiting(START)] == [over]
     assert catalog.envelopes(incident_id(1))[0] == failed
@@ -327,39 +346,65 @@ def test_a_row_that_waits_no_more_stays_unless_it_was_delivered(catalog):
     post(catalog, envelope(1, kind=MessageKind.REMINDER), envelope(2, 2, kind=MessageKind.REMINDER))
     first, second = catalog.waiting(START)
     catalog.apply(Change(superseded=(incident_id(1), incident_id(2))))
-    catalog.settle([replace(first, attempts=1, next_at=START + MINUTE)])
-    catalog.settle([sent(second)])
+    settle(catalog, replace(first, attempts=1, next_at=START + MINUTE), sent(second))
     assert catalog.outstanding() == 0
     assert [one.standing for one in catalog.envelopes(incident_id(1))] == [Standing.SUPERSEDED]
     assert [one.standing for one in catalog.envelopes(incident_id(2))] == [Standing.DELIVERED]
-    catalog.settle([sent(second, Standing.UNDELIVERABLE)])
+    settle(catalog, sent(second, Standing.UNDELIVERABLE))
     assert [one.standing for one in catalog.envelopes(incident_id(2))] == [Standing.DELIVERED]
 
 
 def test_what_was_sent_past_the_outbox_is_written_later(catalog):
-    catalog.settle([sent(envelope(1))], entries=[entry()], memo="thread")
-    (found,) = catalog.envelopes(incident_id(1))
-    assert found.id
-    assert found.standing is Standing.DELIVERED
-    assert catalog.outstanding() == 0
-    assert catalog.memo(found.message.dedup_key, "pager") == "thread"
+    past, over = sent(envelope(1)), envelope(2)
+    added = catalog.settle(Settlement((past,), (entry(),), follow_ups=(over,)))
+    assert [replace(one, id=0) for one in added] == [past, over]
+    assert list(catalog.envelopes(incident_id(1))) == added
+    assert numbers(catalog.waiting(START)) == [2]
+    assert list(catalog.timeline(incident_id(1))) == [entry()]
 
 
-def test_memos_are_one_a_dedup_key_and_channel_and_come_of_deliveries_alone(catalog):
-    post(catalog, envelope(1), envelope(2, channel="mail"), envelope(3, 2))
-    first, mail, other = catalog.waiting(START)
-    thread = first.message.dedup_key
-    assert catalog.memo(thread, "pager") is None
-    catalog.settle([sent(first)], memo="a")
-    catalog.settle([replace(mail, attempts=1)], memo="never")
-    catalog.settle([sent(other)], memo="b")
-    assert catalog.memo(thread, "pager") == "a"
-    assert catalog.memo(thread, "mail") is None
-    assert catalog.memo(other.message.dedup_key, "pager") == "b"
-    catalog.settle([sent(first)], memo=HOSTILE)
-    assert catalog.memo(thread, "pager") == KEPT
-    catalog.settle([sent(first)])
-    assert catalog.memo(thread, "pager") == KEPT
+def test_a_settlement_is_written_whole_or_not_at_all(catalog):
+    post(catalog, envelope(1))
+    (first,) = catalog.waiting(START)
+    naive = envelope(2, next_at=START.replace(tzinfo=None))
+    with pytest.raises(ValueError, match="timezone"):
+        catalog.settle(Settlement((sent(first),), (entry(),), follow_ups=(naive,)))
+    assert catalog.waiting(START) == [first]
+    assert list(catalog.timeline(incident_id(1))) == []
+
+
+def test_memos_are_one_a_dedup_key_and_channel(catalog):
+    assert catalog.memo("a", "pager") is None
+    catalog.settle(Settlement(memos=(("a", "pager", "1"), ("a", "mail", "2"), ("b", "pager", "3"))))
+    assert [catalog.memo("a", "pager"), catalog.memo("a", "mail")] == ["1", "2"]
+    catalog.settle(Settlement(memos=(("a", "pager", HOSTILE), (HOSTILE, HOSTILE, "4"))))
+    assert [catalog.memo("a", "pager"), catalog.memo("b", "pager")] == [KEPT, "3"]
+    assert catalog.memo(HOSTILE, HOSTILE) == "4"
+
+
+def test_a_storm_is_finished_when_all_of_its_incidents_are_resolved(catalog):
+    storm = replace(
+        envelope(0, None, kind=MessageKind.STORM), message=message(0, None, MessageKind.STORM)
+    )
+    key = storm.message.dedup_key
+    catalog.apply(Change(incidents=tuple(incident(at, f"a:{at}") for at in (1, 2))))
+    members = [sent(envelope(at, at), Standing.GROUPED, group=key) for at in (1, 2)]
+    unknown = sent(envelope(3, 3), Standing.GROUPED, group="storm of another")
+    catalog.settle(Settlement((*members, unknown), follow_ups=(storm,)))
+    for one in catalog.incidents():
+        assert list(catalog.finished_storms()) == []
+        over = replace(one, state=State.RESOLVED, resolved_at=START)
+        catalog.apply(Change(incidents=(over,)))
+    assert list(catalog.finished_storms()) == []  # nobody has heard of it
+    (waits,) = catalog.waiting(START)
+    settle(catalog, sent(waits))
+    assert [one.id for one in catalog.finished_storms()] == [waits.id]
+    lost = replace(waits, id=0, message=replace(waits.message, dedup_key="storm of another"))
+    post(catalog, sent(lost))  # its incident is not written yet
+    assert [one.id for one in catalog.finished_storms()] == [waits.id]
+    end = message(1, None, MessageKind.RESOLVED, dedup_key=key)
+    post(catalog, replace(waits, id=0, message=end))
+    assert list(catalog.finished_storms()) == []
 
 
 def test_what_no_channel_took_is_listed_the_newest_first(catalog):
@@ -431,7 +476,8 @@ def test_old_incidents_go_with_all_that_is_theirs(catalog):
     memos = {at: message(at, at).dedup_key for at in (1, 2, 4)}
     for one in catalog.waiting(START):
         if one.message.number in memos:
-            catalog.settle([sent(one)], memo="memo")
+            settle(catalog, sent(one))
+            catalog.settle(Settlement(memos=((one.message.dedup_key, "pager", "memo"),)))
     catalog.add_silence(silence("past", end=-MINUTE))
     catalog.add_silence(silence("now", end=3 * HOUR))
 

@@ -90,6 +90,12 @@ def full_incident() -> Incident:
         escalated_to="lead",
         reminded_at=START + 5 * MINUTE,
         flaps=(START, START + MINUTE),
+        entered_at=START + 6 * MINUTE,
+        resolved_by="Robin",
+        peak=Severity.P0,
+        climbed_seconds=90.5,
+        climbing_since=START + 7 * MINUTE,
+        held_by="silence s1",
     )
 
 
@@ -118,6 +124,7 @@ def full_message() -> Message:
     """One that has something in every field."""
     return message(
         7,
+        headline="the backup failed",
         incident_kind="backup.failed",
         state=State.RESOLVED,
         server="main",
@@ -166,6 +173,7 @@ def full_envelope() -> Envelope:
         next_at=START + MINUTE,
         others=("incidents", "rung:lead"),
         tried=("hook",),
+        refused=("hook",),
         attempts=3,
         standing=Standing.GROUPED,
         delivered_at=START + 2 * MINUTE,

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
@@ -28,11 +41,14 @@ from guardian.escalate.model import (
     Envelope,
     Incident,
     IncidentId,
+    MessageKind,
+    Settlement,
     Silence,
     Standing,
 )
 
 _NEWEST = (StoredIncident.opened_at.desc(), StoredIncident.number.desc())
+_WORST = (OutboxRow.severity, OutboxRow.number)
 _WAITING = Standing.WAITING.value
 
 
@@ -89,16 +105,22 @@ class SqlEscalation:
     # --- outbox ---
 
     def waiting(self, now: datetime, limit: int = 500) -> Sequence[Envelope]:
-        """Envelopes that wait and are due, of each order the first alone, oldest first."""
+        """Envelopes that wait and are due, of each order the first alone, the worst first."""
         earlier = aliased(OutboxRow)
         has_earlier = exists().where(
             earlier.standing == _WAITING,
             earlier.dedup_key == OutboxRow.dedup_key,
             earlier.channel == OutboxRow.channel,
-            earlier.number < OutboxRow.number,
+            tuple_(earlier.position, earlier.number) < tuple_(OutboxRow.position, OutboxRow.number),
         )
-        due = and_(OutboxRow.standing == _WAITING, OutboxRow.next_at <= now, ~has_earlier)
-        return self._envelopes(due, limit=limit)
+        place = func.row_number().over(partition_by=OutboxRow.channel, order_by=_WORST)
+        due = (
+            select(OutboxRow.number.label("due"), place.label("place"))
+            .where(OutboxRow.standing == _WAITING, OutboxRow.next_at <= now, ~has_earlier)
+            .subquery()
+        )
+        chosen = OutboxRow.number.in_(select(due.c.due).where(due.c.place <= limit))
+        return self._envelopes(chosen, order=_WORST)
 
     def outstanding(self) -> int:
         """How many envelopes wait, due or not."""
@@ -109,33 +131,45 @@ class SqlEscalation:
     def undelivered(self, limit: int = 100) -> Sequence[Envelope]:
         """Those that no channel took, newest first."""
         lost = OutboxRow.standing == Standing.UNDELIVERABLE.value
-        return self._envelopes(lost, limit=limit, order=OutboxRow.number.desc())
+        return self._envelopes(lost, limit=limit, order=(OutboxRow.number.desc(),))
 
     def envelopes(self, incident: IncidentId) -> Sequence[Envelope]:
         """All of one incident, oldest first."""
         return self._envelopes(OutboxRow.incident_id == incident)
 
-    def settle(
-        self,
-        envelopes: Sequence[Envelope],
-        *,
-        entries: Sequence[Entry] = (),
-        memo: str | None = None,
-        follow_ups: Sequence[Envelope] = (),
-    ) -> None:
-        """Put what came of a try in the place of these rows, with all that goes with it."""
+    def settle(self, settlement: Settlement) -> Sequence[Envelope]:
+        """Write all of it, or nothing; returns the new rows with their ids."""
+        past_the_outbox = [one for one in settlement.envelopes if not one.id]
         with self._database.writing() as connection:
-            _add_envelopes(connection, [one for one in envelopes if not one.id])
-            for one in sorted(envelopes, key=lambda one: one.id):
+            for one in sorted(settlement.envelopes, key=lambda one: one.id):
                 if one.id:
                     _settle(connection, one)
-                if memo is not None and one.delivered_at is not None:
-                    key = {"dedup_key": one.message.dedup_key, "channel": one.channel}
-                    backups.put(
-                        connection, ChannelMemo, key, {"memo": memo, "at": one.delivered_at}
-                    )
-            _add_entries(connection, entries)
-            _add_envelopes(connection, follow_ups)
+            for dedup_key, channel, memo in settlement.memos:
+                key = {
+                    "dedup_key": rules.printable(dedup_key),
+                    "channel": rules.printable(channel),
+                }
+                backups.put(connection, ChannelMemo, key, {"memo": memo})
+            _add_entries(connection, settlement.entries)
+            return _add_envelopes(connection, (*past_the_outbox, *settlement.follow_ups))
+
+    def finished_storms(self) -> Sequence[Envelope]:
+        """Storms' messages that were delivered, whose incidents have all been resolved since."""
+        end, member = aliased(OutboxRow), aliased(OutboxRow)
+        ended = exists().where(
+            end.dedup_key == OutboxRow.dedup_key,
+            end.channel == OutboxRow.channel,
+            end.kind == MessageKind.RESOLVED.value,
+        )
+        is_resolved = exists().where(
+            StoredIncident.id == member.incident_id, StoredIncident.open_key.is_(None)
+        )
+        lasts = exists().where(
+            member.told_in == OutboxRow.dedup_key, member.incident_id.is_not(None), ~is_resolved
+        )
+        is_storm = OutboxRow.kind == MessageKind.STORM.value
+        delivered = OutboxRow.standing == Standing.DELIVERED.value
+        return self._envelopes(and_(delivered, is_storm, ~ended, ~lasts))
 
     def memo(self, dedup_key: str, channel: str) -> str | None:
         """What the channel wanted to know again with the next message of that dedup key."""
@@ -208,9 +242,9 @@ class SqlEscalation:
             return [escalation_rows.incident(row) for row in found]
 
     def _envelopes(
-        self, condition: Any, limit: int | None = None, order: Any = OutboxRow.number
+        self, condition: Any, limit: int | None = None, order: Sequence[Any] = (OutboxRow.number,)
     ) -> list[Envelope]:
-        query = select(OutboxRow.__table__).where(condition).order_by(order).limit(limit)
+        query = select(OutboxRow.__table__).where(condition).order_by(*order).limit(limit)
         with self._database.reading() as connection:
             return [escalation_rows.envelope(row) for row in connection.execute(query)]
 
@@ -249,9 +283,14 @@ def _add_entries(connection: Connection, entries: Iterable[Entry]) -> None:
         connection.execute(insert(TimelineEntry).values(escalation_rows.entry_values(one)))
 
 
-def _add_envelopes(connection: Connection, envelopes: Iterable[Envelope]) -> None:
+def _add_envelopes(connection: Connection, envelopes: Iterable[Envelope]) -> list[Envelope]:
+    added = []
     for one in envelopes:
-        connection.execute(insert(OutboxRow).values(escalation_rows.envelope_values(one)))
+        values = escalation_rows.envelope_values(one)
+        done = connection.execute(insert(OutboxRow).values(values))
+        (number,) = done.inserted_primary_key or (0,)
+        added.append(replace(one, id=int(number)))
+    return added
 
 
 def _settle(connection: Connection, sent: Envelope) -> None:
@@ -276,8 +315,6 @@ def _drop_orphans(connection: Connection, before: datetime) -> None:
         )
     )
     connection.execute(
-        delete(ChannelMemo).where(
-            ChannelMemo.at < before, ChannelMemo.dedup_key.not_in(select(OutboxRow.dedup_key))
-        )
+        delete(ChannelMemo).where(ChannelMemo.dedup_key.not_in(select(OutboxRow.dedup_key)))
     )
     connection.execute(delete(StoredSilence).where(StoredSilence.ends_at < before))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -18,6 +19,8 @@ from guardian.escalate.model import (
     Envelope,
     Incident,
     IncidentId,
+    MessageKind,
+    Settlement,
     Silence,
     Standing,
 )
@@ -36,7 +39,7 @@ class MemoryEscalation:
         self._timeline: list[Entry] = []
         self._outbox: dict[int, Envelope] = {}
         self._posted = 0
-        self._memos: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self._memos: dict[tuple[str, str], str] = {}
         self._health: dict[str, ChannelHealth] = {}
         self._silences: dict[str, Silence] = {}
 
@@ -96,12 +99,18 @@ class MemoryEscalation:
     # --- outbox ---
 
     def waiting(self, now: datetime, limit: int = 500) -> Sequence[Envelope]:
-        """Envelopes that wait and are due, of each order the first alone, oldest first."""
+        """Envelopes that wait and are due, of each order the first alone, the worst first."""
         with self._lock:
             first: dict[tuple[str, str], Envelope] = {}
-            for one in self._sent(Standing.WAITING):
+            for one in sorted(self._sent(Standing.WAITING), key=_by_position):
                 first.setdefault((one.message.dedup_key, one.channel), one)
-            return [one for one in first.values() if one.next_at <= now][:limit]
+            of_channel: Counter[str] = Counter()
+            found = []
+            for one in sorted(first.values(), key=_worst):
+                if one.next_at <= now and of_channel[one.channel] < limit:
+                    of_channel[one.channel] += 1
+                    found.append(one)
+            return found
 
     def outstanding(self) -> int:
         """How many envelopes wait, due or not."""
@@ -118,36 +127,49 @@ class MemoryEscalation:
         with self._lock:
             return [one for one in self._outbox.values() if one.message.incident == incident]
 
-    def settle(
-        self,
-        envelopes: Sequence[Envelope],
-        *,
-        entries: Sequence[Entry] = (),
-        memo: str | None = None,
-        follow_ups: Sequence[Envelope] = (),
-    ) -> None:
-        """Put what came of a try in the place of these rows, with all that goes with it."""
+    def settle(self, settlement: Settlement) -> Sequence[Envelope]:
+        """Write all of it, or nothing; returns the new rows with their ids."""
         with self._lock:
-            settled = [_kept(one) for one in envelopes]
-            more = [_kept(one) for one in follow_ups]
-            lines = [_kept(one) for one in entries]
-            for one in settled:
+            kept = _kept(settlement)
+            for one in kept.envelopes:
                 known = self._outbox.get(one.id)
                 waits = known is not None and known.standing is Standing.WAITING
                 if known is not None and (waits or one.standing is Standing.DELIVERED):
                     self._outbox[one.id] = one
-                if memo is not None and one.delivered_at is not None:
-                    key = (one.message.dedup_key, one.channel)
-                    self._memos[key] = (rules.printable(memo), one.delivered_at)
-            self._post([one for one in settled if not one.id])
-            self._timeline.extend(lines)
-            self._post(more)
+            for dedup_key, channel, memo in kept.memos:
+                self._memos[dedup_key, channel] = memo
+            self._timeline.extend(kept.entries)
+            past_the_outbox = [one for one in kept.envelopes if not one.id]
+            return self._post([*past_the_outbox, *kept.follow_ups])
+
+    def finished_storms(self) -> Sequence[Envelope]:
+        """Storms' messages that were delivered, whose incidents have all been resolved since."""
+        with self._lock:
+            lasting = {one.group for one in self._outbox.values() if self._lasts(one)}
+            ended = {
+                (one.message.dedup_key, one.channel)
+                for one in self._outbox.values()
+                if one.message.kind is MessageKind.RESOLVED
+            }
+            return [
+                one
+                for one in self._sent(Standing.DELIVERED)
+                if one.message.kind is MessageKind.STORM
+                and one.message.dedup_key not in lasting
+                and (one.message.dedup_key, one.channel) not in ended
+            ]
+
+    def _lasts(self, one: Envelope) -> bool:
+        if one.message.incident is None:
+            return False
+        incident = self._incidents.get(one.message.incident)
+        return incident is None or incident.state.is_open
 
     def memo(self, dedup_key: str, channel: str) -> str | None:
         """What the channel wanted to know again with the next message of that dedup key."""
         with self._lock:
             key = rules.printable(dedup_key), rules.printable(channel)
-            return self._memos[key][0] if key in self._memos else None
+            return self._memos.get(key)
 
     # --- channels and silences ---
 
@@ -208,11 +230,7 @@ class MemoryEscalation:
             one for one in self._timeline if one.at >= before or one.incident in self._incidents
         ]
         threads = {one.message.dedup_key for one in self._outbox.values()}
-        self._memos = {
-            key: (memo, at)
-            for key, (memo, at) in self._memos.items()
-            if at >= before or key[0] in threads
-        }
+        self._memos = {key: memo for key, memo in self._memos.items() if key[0] in threads}
         self._silences = {
             name: one for name, one in self._silences.items() if one.ends_at >= before
         }
@@ -225,15 +243,26 @@ class MemoryEscalation:
     def _sent(self, standing: Standing) -> list[Envelope]:
         return [one for one in self._outbox.values() if one.standing is standing]
 
-    def _post(self, envelopes: Sequence[Envelope]) -> None:
+    def _post(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
+        posted = []
         for one in envelopes:
             self._posted += 1
             self._outbox[self._posted] = replace(one, id=self._posted)
+            posted.append(self._outbox[self._posted])
+        return posted
 
     def _supersede(self, incidents: Sequence[IncidentId]) -> None:
         for one in self._sent(Standing.WAITING):
             if one.message.incident in incidents and one.message.kind in rules.NEEDLESS_LATER:
                 self._outbox[one.id] = replace(one, standing=Standing.SUPERSEDED)
+
+
+def _by_position(one: Envelope) -> tuple[int, int]:
+    return one.message.number, one.id
+
+
+def _worst(one: Envelope) -> tuple[int, int]:
+    return one.message.severity.rank, one.id
 
 
 def _put_incident(kept: dict[IncidentId, Incident], changed: Incident) -> None:

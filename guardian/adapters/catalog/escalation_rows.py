@@ -85,6 +85,7 @@ def envelope(row: Any) -> Envelope:
         id=row.number,
         others=tuple(json.loads(row.others)),
         tried=tuple(json.loads(row.tried)),
+        refused=tuple(json.loads(row.refused)),
         attempts=row.attempts,
         standing=Standing(row.standing),
         delivered_at=row.delivered_at,
@@ -100,6 +101,7 @@ def envelope_values(sent: Envelope) -> dict[str, Any]:
         "incident_id": None if message.incident is None else printable(message.incident),
         "dedup_key": printable(message.dedup_key),
         "channel": printable(sent.channel),
+        "position": message.number,
         "rung": printable(sent.rung),
         "kind": message.kind.value,
         "severity": message.severity.value,
@@ -121,6 +123,7 @@ def outcome_values(sent: Envelope) -> dict[str, Any]:
         "told_in": None if sent.group is None else printable(sent.group),
         "others": text_of(sent.others),
         "tried": text_of(sent.tried),
+        "refused": text_of(sent.refused),
     }
 
 

@@ -244,8 +244,8 @@ class TimelineEntry(Base):
 class OutboxRow(Base):
     """A message on its way through one channel. ``body`` is the message as JSON.
 
-    ``dedup_key`` is the message's, by which and by the channel it keeps its order. ``others`` and
-    ``tried`` are JSON lists.
+    Of one ``dedup_key`` and channel they go in the order of ``position``, the message's number.
+    ``others``, ``tried`` and ``refused`` are JSON lists.
     """
 
     __tablename__ = "guardian_outbox"
@@ -254,6 +254,7 @@ class OutboxRow(Base):
     incident_id: Mapped[str | None] = mapped_column(Key, index=True)
     dedup_key: Mapped[str] = mapped_column(Key)
     channel: Mapped[str] = mapped_column(Key)
+    position: Mapped[int]
     rung: Mapped[str] = mapped_column(Key)
     kind: Mapped[str] = mapped_column(Key)
     severity: Mapped[str] = mapped_column(Key)
@@ -264,9 +265,10 @@ class OutboxRow(Base):
     delivered_at: Mapped[datetime | None]
     attempts: Mapped[int]
     error: Mapped[str | None]
-    told_in: Mapped[str | None] = mapped_column(Key)
+    told_in: Mapped[str | None] = mapped_column(Key, index=True)
     others: Mapped[str] = mapped_column(Text)
     tried: Mapped[str] = mapped_column(Text)
+    refused: Mapped[str] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)
 
     __table_args__ = (Index(None, "standing", "dedup_key", "channel"),)
@@ -279,7 +281,6 @@ class ChannelMemo(Base):
 
     dedup_key: Mapped[str] = mapped_column(Key, primary_key=True)
     channel: Mapped[str] = mapped_column(Key, primary_key=True)
-    at: Mapped[datetime]
     memo: Mapped[str]
 
 

@@ -65,6 +65,7 @@ def upgrade() -> None:
         column("incident_id", KEY, null=True),
         column("dedup_key", KEY),
         column("channel", KEY),
+        column("position", sa.BigInteger()),
         column("rung", KEY),
         column("kind", KEY),
         column("severity", KEY),
@@ -78,10 +79,12 @@ def upgrade() -> None:
         column("told_in", KEY, null=True),
         column("others", sa.Text()),
         column("tried", sa.Text()),
+        column("refused", sa.Text()),
         column("body", sa.Text()),
         sa.PrimaryKeyConstraint("number", name="pk_guardian_outbox"),
     )
     op.create_index("ix_guardian_outbox_incident_id", "guardian_outbox", ["incident_id"])
+    op.create_index("ix_guardian_outbox_told_in", "guardian_outbox", ["told_in"])
     op.create_index(
         "ix_guardian_outbox_standing_dedup_key_channel",
         "guardian_outbox",
@@ -91,7 +94,6 @@ def upgrade() -> None:
         "guardian_channel_memos",
         column("dedup_key", KEY),
         column("channel", KEY),
-        column("at", TIME),
         column("memo", sa.Text()),
         sa.PrimaryKeyConstraint("dedup_key", "channel", name="pk_guardian_channel_memos"),
     )
