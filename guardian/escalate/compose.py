@@ -1,0 +1,217 @@
+"""From an incident to what people read: messages, and the channels by which they go. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from guardian.escalate.ladder import Telling
+from guardian.escalate.model import (
+    TITLE_LIMIT,
+    Entry,
+    EntryKind,
+    Envelope,
+    Incident,
+    Message,
+    MessageKind,
+    Severity,
+)
+from guardian.escalate.rules import CHANNEL_FAILING, EscalationRules
+from guardian.units import format_duration
+
+_ENDED = (MessageKind.RESOLVED, MessageKind.ACKNOWLEDGED)
+"""News that leave nothing to do: they carry neither evidence nor what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What one step sends: envelopes for the outbox, and what the timeline says of them."""
+
+    envelopes: tuple[Envelope, ...] = ()
+    entries: tuple[Entry, ...] = ()
+
+
+def address(
+    incident: Incident,
+    tellings: Sequence[Telling],
+    now: datetime,
+    rules: EscalationRules,
+    *,
+    failing: Collection[str] = (),
+    heard: Iterable[tuple[str, str]] = (),
+) -> Mail:
+    """Put each telling into one envelope a channel. No channel gets two of one step.
+
+    ``failing`` are the channels of open ``channel.failing`` incidents: of such an incident nobody
+    hears through them, where there is any other way. ``heard`` are (channel, rung) that had an
+    alert handed over to them: they hear of an acknowledgement and of the end as well.
+    """
+    shunned = set(failing) if incident.kind == CHANNEL_FAILING else set()
+    if incident.kind == CHANNEL_FAILING:
+        shunned.add(incident.key.partition(":")[2])
+    envelopes: dict[str, Envelope] = {}
+    entries = []
+    for telling in tellings:
+        person, channels = _way(telling.person, incident.severity, shunned, rules)
+        if not channels:
+            text = f"{telling.person} cannot be told: no channel"
+            entries.append(Entry(incident.id, now, EntryKind.UNDELIVERED, text))
+            continue
+        instead = "" if person == telling.person else f" in place of {telling.person}"
+        text = f"{person} by {', '.join(channels)}{instead}: {telling.why}"
+        entries.append(Entry(incident.id, now, EntryKind.TOLD, text))
+        message = compose(incident, telling, now, rules)
+        for channel in channels:
+            others = _others(person, channel, incident.severity, shunned, rules)
+            made = Envelope(message, channel, person, now, now, others=others)
+            envelopes.setdefault(channel, made)
+    if tellings and tellings[0].kind in _ENDED:
+        message = compose(incident, tellings[0], now, rules)
+        known = {channel for channels in rules.people.values() for channel in channels}
+        for channel, rung in heard:
+            if channel in known:
+                envelopes.setdefault(channel, Envelope(message, channel, rung, now, now))
+    return Mail(tuple(envelopes.values()), tuple(entries))
+
+
+def compose(incident: Incident, telling: Telling, now: datetime, rules: EscalationRules) -> Message:
+    """What one person is told."""
+    condition = incident.condition
+    ended = telling.kind in _ENDED
+    mend = () if ended else (*condition.mend, f"Take it: guardian incidents ack {incident.id}")
+    return Message(
+        kind=telling.kind,
+        severity=incident.severity,
+        title=title(incident, telling, now),
+        at=now,
+        dedup_key=f"guardian-{incident.id}",
+        headline=one_line(condition.title),
+        number=incident.version + 1,
+        incident=incident.id,
+        incident_kind=incident.kind,
+        state=incident.state,
+        server=incident.server,
+        database=incident.database,
+        since=began(incident),
+        ended_at=incident.cleared_at if telling.kind is MessageKind.RESOLVED else None,
+        occurrences=incident.occurrences,
+        why=telling.why,
+        impact="" if ended else condition.impact,
+        evidence=() if ended else condition.evidence,
+        tried=() if ended else condition.tried,
+        checks=() if ended else condition.checks,
+        mend=mend,
+        links=incident_links(incident, rules),
+        told=incident.people_told,
+    )
+
+
+def title(incident: Incident, telling: Telling, now: datetime) -> str:
+    """One line for a phone's lock screen: how bad, what news, what is broken."""
+    kind = telling.kind
+    lasted = format_duration(max((incident.cleared_at or now) - began(incident), timedelta(0)))
+    news = {
+        MessageKind.ESCALATION: f" escalated to {telling.person}",
+        MessageKind.REMINDER: f" still open after {lasted}",
+        MessageKind.UPDATE: " update",
+        MessageKind.ACKNOWLEDGED: f" acknowledged by {incident.acknowledged_by}",
+        MessageKind.RESOLVED: f" resolved after {lasted}",
+    }.get(kind, "")
+    return one_line(f"{incident.severity}{news}: {incident.title}")
+
+
+def digest(
+    current: Sequence[Incident],
+    resolved: Sequence[Incident],
+    since: datetime,
+    now: datetime,
+    rules: EscalationRules,
+) -> Message:
+    """What waited for the digest: incidents that are open, the worst first, and those that were."""
+    ranked = sorted(current, key=lambda one: (one.severity.rank, one.opened_at))
+    items = [
+        f"{one.severity} {one_line(one.title)} (for {format_duration(now - began(one))}, {one.id})"
+        for one in ranked
+    ]
+    items += [f"resolved: {one_line(one.title)} ({one.id})" for one in resolved]
+    number = f"{len(current)} open, {len(resolved)} resolved"
+    return Message(
+        kind=MessageKind.DIGEST,
+        severity=ranked[0].severity if ranked else Severity.P3,
+        title=f"Digest: {number} since {since:%Y-%m-%d}",
+        at=now,
+        dedup_key=f"guardian-digest-{now:%Y%m%dT%H%M}",
+        headline="Digest",
+        since=since,
+        items=tuple(items),
+        links=() if rules.dashboard is None else (("Dashboard", rules.dashboard),),
+    )
+
+
+def test_message(now: datetime, by: str) -> Message:
+    """What ``alerts test`` sends."""
+    return Message(
+        kind=MessageKind.TEST,
+        severity=Severity.P3,
+        title="Test of guardian's alerts: this one needs nothing from you",
+        at=now,
+        dedup_key=f"guardian-test-{now:%Y%m%dT%H%M%S}",
+        headline="Test of guardian's alerts",
+        why=f"{by} asked for it",
+    )
+
+
+def began(incident: Incident) -> datetime:
+    """Since when it holds: what its sensor says, else when it was first seen."""
+    return incident.condition.since or incident.opened_at
+
+
+def incident_links(incident: Incident, rules: EscalationRules) -> tuple[tuple[str, str], ...]:
+    """Where to read more."""
+    if rules.dashboard is None:
+        return ()
+    return (("Incident", f"{rules.dashboard}/incidents/{incident.id}"),)
+
+
+def one_line(text: str) -> str:
+    """Without line ends and control characters, cut to a title's length."""
+    printable = "".join(one if one.isprintable() else " " for one in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= TITLE_LIMIT else f"{line[: TITLE_LIMIT - 1].rstrip()}…"
+
+
+def _way(
+    person: str, severity: Severity, shunned: Collection[str], rules: EscalationRules
+) -> tuple[str, tuple[str, ...]]:
+    """How a person is reached; when only by what is shunned, who can be in their place."""
+    own = rules.channels_of(person)
+    usable = tuple(one for one in own if one not in shunned)
+    if usable or not own:
+        return person, usable
+    for other in _line_of(person, severity, rules):
+        usable = tuple(one for one in rules.channels_of(other) if one not in shunned)
+        if usable:
+            return other, usable
+    return person, own
+
+
+def _others(
+    person: str,
+    channel: str,
+    severity: Severity,
+    shunned: Collection[str],
+    rules: EscalationRules,
+) -> tuple[str, ...]:
+    """Where a message goes when a channel fails: the person's others, then the rungs behind."""
+    own = (one for one in rules.channels_of(person) if one != channel and one not in shunned)
+    return (*own, *(f"rung:{other}" for other in _line_of(person, severity, rules)))
+
+
+def _line_of(person: str, severity: Severity, rules: EscalationRules) -> list[str]:
+    """The others of a ladder: those behind a person, then those before, then everybody else."""
+    rungs = rules.ladder_of(severity).rungs
+    order = list(dict.fromkeys([one for rung in rungs for one in rung.people]))
+    place = order.index(person) + 1 if person in order else 0
+    line = [*order[place:], *order[:place], *rules.people]
+    return [one for one in dict.fromkeys(line) if one != person]
