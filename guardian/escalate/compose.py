@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from guardian.escalate.digest import Digest
 from guardian.escalate.ladder import Telling
 from guardian.escalate.model import (
     TITLE_LIMIT,
@@ -18,7 +19,7 @@ from guardian.escalate.model import (
     Severity,
 )
 from guardian.escalate.rules import CHANNEL_FAILING, EscalationRules
-from guardian.units import format_duration
+from guardian.escalate.wording import cut, in_one_line
 
 _ENDED = (MessageKind.RESOLVED, MessageKind.ACKNOWLEDGED)
 """News that leave nothing to do: they carry neither evidence nor what to do."""
@@ -83,10 +84,9 @@ def compose(incident: Incident, telling: Telling, now: datetime, rules: Escalati
     return Message(
         kind=telling.kind,
         severity=incident.severity,
-        title=title(incident, telling, now),
+        title=cut(in_one_line(condition.title), TITLE_LIMIT),
         at=now,
         dedup_key=f"guardian-{incident.id}",
-        headline=one_line(condition.title),
         number=incident.version + 1,
         incident=incident.id,
         incident_kind=incident.kind,
@@ -107,46 +107,22 @@ def compose(incident: Incident, telling: Telling, now: datetime, rules: Escalati
     )
 
 
-def title(incident: Incident, telling: Telling, now: datetime) -> str:
-    """One line for a phone's lock screen: how bad, what news, what is broken."""
-    kind = telling.kind
-    lasted = format_duration(max((incident.cleared_at or now) - began(incident), timedelta(0)))
-    news = {
-        MessageKind.ESCALATION: f" escalated to {telling.person}",
-        MessageKind.REMINDER: f" still open after {lasted}",
-        MessageKind.UPDATE: " update",
-        MessageKind.ACKNOWLEDGED: f" acknowledged by {incident.acknowledged_by}",
-        MessageKind.RESOLVED: f" resolved after {lasted}",
-    }.get(kind, "")
-    return one_line(f"{incident.severity}{news}: {incident.title}")
-
-
-def digest(
-    current: Sequence[Incident],
-    resolved: Sequence[Incident],
-    since: datetime,
-    now: datetime,
-    rules: EscalationRules,
-) -> Message:
-    """What waited for the digest: incidents that are open, the worst first, and those that were."""
-    ranked = sorted(current, key=lambda one: (one.severity.rank, one.opened_at))
-    items = [
-        f"{one.severity} {one_line(one.title)} (for {format_duration(now - began(one))}, {one.id})"
-        for one in ranked
-    ]
-    items += [f"resolved: {one_line(one.title)} ({one.id})" for one in resolved]
-    number = f"{len(current)} open, {len(resolved)} resolved"
-    return Message(
+def digest_mail(digest: Digest, since: datetime, now: datetime, rules: EscalationRules) -> Mail:
+    """The digest, for everybody who gets it. ``since`` is when the last one was told."""
+    message = Message(
         kind=MessageKind.DIGEST,
-        severity=ranked[0].severity if ranked else Severity.P3,
-        title=f"Digest: {number} since {since:%Y-%m-%d}",
+        severity=Severity.P3,
+        title=cut(in_one_line(digest.title), TITLE_LIMIT),
         at=now,
         dedup_key=f"guardian-digest-{now:%Y%m%dT%H%M}",
-        headline="Digest",
         since=since,
-        items=tuple(items),
+        items=digest.items,
         links=() if rules.dashboard is None else (("Dashboard", rules.dashboard),),
     )
+    people = rules.digest.people if rules.digest else ()
+    channels = {one: person for person in people for one in rules.channels_of(person)}
+    made = (Envelope(message, one, person, now, now) for one, person in channels.items())
+    return Mail(tuple(made))
 
 
 def test_message(now: datetime, by: str) -> Message:
@@ -154,10 +130,9 @@ def test_message(now: datetime, by: str) -> Message:
     return Message(
         kind=MessageKind.TEST,
         severity=Severity.P3,
-        title="Test of guardian's alerts: this one needs nothing from you",
+        title="A test of guardian's alerts: nothing is wrong",
         at=now,
         dedup_key=f"guardian-test-{now:%Y%m%dT%H%M%S}",
-        headline="Test of guardian's alerts",
         why=f"{by} asked for it",
     )
 
@@ -172,13 +147,6 @@ def incident_links(incident: Incident, rules: EscalationRules) -> tuple[tuple[st
     if rules.dashboard is None:
         return ()
     return (("Incident", f"{rules.dashboard}/incidents/{incident.id}"),)
-
-
-def one_line(text: str) -> str:
-    """Without line ends and control characters, cut to a title's length."""
-    printable = "".join(one if one.isprintable() else " " for one in text)
-    line = " ".join(printable.split())
-    return line if len(line) <= TITLE_LIMIT else f"{line[: TITLE_LIMIT - 1].rstrip()}…"
 
 
 def _way(

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 from guardian.backup.schedule import parse_schedule
 from guardian.errors import CatalogError, NotFoundError, StaleIncidentError, UsageError
 from guardian.escalate import compose, incident, ladder
+from guardian.escalate.digest import Protection, make_digest
 from guardian.escalate.holding import MATCH_KEYS
 from guardian.escalate.model import (
     Change,
@@ -30,11 +31,9 @@ from guardian.escalate.model import (
     Envelope,
     Incident,
     IncidentId,
-    MessageKind,
     Observation,
     Severity,
     Silence,
-    State,
 )
 from guardian.escalate.ports import Courier, EscalationCatalog
 from guardian.escalate.round import Round, World
@@ -58,7 +57,8 @@ class Escalator:
 
     To be called from any thread. ``courier`` takes urgent messages while the catalog is away; with
     none, they wait in memory. Who delivers the others is told by the returned change: when it has
-    envelopes, the outbox has something new.
+    envelopes, the outbox has something new. ``protections`` are what the digest says of databases,
+    since an instant.
     """
 
     def __init__(
@@ -68,11 +68,13 @@ class Escalator:
         rules: EscalationRules,
         *,
         courier: Courier | None = None,
+        protections: Callable[[datetime], Sequence[Protection]] = lambda _since: (),
     ) -> None:
         self._catalog = catalog
         self._clock = clock
         self._rules = rules
         self._courier = courier
+        self._protections = protections
         self._lock = threading.RLock()
         self._unwritten = Unwritten()
         self._silences: tuple[Silence, ...] = ()
@@ -365,19 +367,18 @@ class Escalator:
 
     def _tell_digest(self) -> tuple[Envelope, ...]:
         """Put the digest into the outbox when its time has come and it has anything to say."""
-        digest = self._rules.digest
-        now = self._last_now
-        if digest is None or not digest.people or self._trouble is not None:
+        wanted, now = self._rules.digest, self._last_now
+        if wanted is None or not wanted.people or self._trouble is not None:
             return ()
         if self._digest_at is not None and now < self._digest_at:
             return ()
-        schedule, timezone = parse_schedule(digest.schedule), ZoneInfo(digest.timezone)
+        schedule, timezone = parse_schedule(wanted.schedule), ZoneInfo(wanted.timezone)
+        envelopes: tuple[Envelope, ...] = ()
         try:
-            sent = self._catalog.events(1, DIGEST_SENT)
-            last = min(sent[0].at if sent else self._started_at, now)
-            envelopes: tuple[Envelope, ...] = ()
-            if schedule.next_after(last, timezone) <= now:
-                envelopes = self._digest(last, digest.people)
+            last = next(iter(self._catalog.events(1, DIGEST_SENT)), None)
+            since = min(self._started_at if last is None else last.at, now)
+            if schedule.next_after(since, timezone) <= now:
+                envelopes = self._digest(since).envelopes
                 self._catalog.apply(Change(envelopes=envelopes))
                 self._catalog.record_event(Event(now, DIGEST_SENT, f"{len(envelopes)} messages"))
         except CatalogError as error:
@@ -386,27 +387,16 @@ class Escalator:
         self._digest_at = schedule.next_after(now, timezone)
         return envelopes
 
-    def _digest(self, since: datetime, people: tuple[str, ...]) -> tuple[Envelope, ...]:
-        found = [
-            one
-            for one in self._catalog.incidents(since=since)
-            if not one.state.is_open and self._rules.ladder_of(one.severity).digest
-        ]
-        current = [
-            one
-            for one in self._catalog.open_incidents()
-            if one.state is not State.PENDING and self._rules.ladder_of(one.severity).digest
-        ]
-        if not current and not found:
-            return ()
-        message = compose.digest(current, found, since, self._last_now, self._rules)
-        assert message.kind is MessageKind.DIGEST
-        channels = {
-            channel: person for person in people for channel in self._rules.channels_of(person)
-        }
-        return tuple(
-            Envelope(message, channel, person, self._last_now, self._last_now)
-            for channel, person in channels.items()
+    def _digest(self, since: datetime) -> compose.Mail:
+        now = self._last_now
+        found = {one.id: one for one in self._catalog.incidents(since=since)}
+        found |= {one.id: one for one in self._catalog.open_incidents()}
+        fired = (one for one in found.values() if one.fired_at is not None)
+        digest = make_digest(since, now, fired, self._protections(since))
+        return (
+            compose.Mail()
+            if digest.is_empty
+            else compose.digest_mail(digest, since, now, self._rules)
         )
 
 

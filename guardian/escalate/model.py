@@ -223,14 +223,12 @@ class MessageKind(StrEnum):
 class Message:
     """What one rung is told, ready to be shaped by a channel.
 
-    ``title`` is complete, with severity and what kind of news it is (``P1 resolved after 45m: …``),
-    in at most TITLE_LIMIT characters: a channel shows it as it is.
+    ``title`` is what is broken, in at most TITLE_LIMIT characters; severity and what kind of news
+    it is are for the channel to set before it (:func:`guardian.escalate.wording.headline`).
     ``dedup_key`` is the same for all messages of one incident (PagerDuty's key, a mail's thread).
-    ``headline`` is the bare condition, without severity and kind of news, where a channel shows
-    those otherwise. ``number`` orders the messages of one incident (those of one step share it).
-    ``why`` says in words why this person hears now ("nobody acknowledged for 30m"). ``links`` are
-    (label, address). ``items`` are the single lines of a storm or digest. ``told`` is who else has
-    been told.
+    ``number`` orders the messages of one incident (those of one step share it). ``why`` says in
+    words why this person hears now ("nobody acknowledged for 30m"). ``links`` are (label, address).
+    ``items`` are the single lines of a storm or digest. ``told`` is who else has been told.
     """
 
     kind: MessageKind
@@ -238,7 +236,6 @@ class Message:
     title: str
     at: datetime
     dedup_key: str
-    headline: str = ""
     number: int = 0
     incident: IncidentId | None = None
     incident_kind: str | None = None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from guardian.escalate.model import Fact, Message, MessageKind, Severity
+from guardian.escalate.model import TITLE_LIMIT, Fact, Message, MessageKind, Severity
 from guardian.units import format_duration
 
 T = TypeVar("T")
@@ -162,12 +162,12 @@ def cut(text: str, limit: int, size: Callable[[str], int] = len) -> str:
 
 
 def headline(message: Message) -> str:
-    """``[P1 resolved] Backup of main/mina failed: disk full``, in one line."""
+    """``[P1 resolved] Backup of main/mina failed: disk full``: one line of at most TITLE_LIMIT."""
     if message.kind in {MessageKind.TEST, MessageKind.DIGEST}:
         label = message.kind.value
     else:
         label = f"{message.severity.value} {_WORDS[message.kind]}".rstrip()
-    return f"[{label}] {in_one_line(message.title)}".rstrip()
+    return cut(f"[{label}] {in_one_line(message.title)}".rstrip(), TITLE_LIMIT)
 
 
 def emblem(message: Message) -> str:
