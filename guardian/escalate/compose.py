@@ -41,12 +41,14 @@ def address(
     *,
     failing: Collection[str] = (),
     heard: Iterable[tuple[str, str]] = (),
+    waiting: Collection[str] = (),
 ) -> Mail:
     """Put each telling into one envelope a channel. No channel gets two of one step.
 
     ``failing`` are the channels of open ``channel.failing`` incidents: of such an incident nobody
     hears through them, where there is any other way. ``heard`` are (channel, rung) that had an
-    alert handed over to them: they hear of an acknowledgement and of the end as well.
+    alert handed over to them: they hear of an acknowledgement and of the end as well. ``waiting``
+    are channels for which something of this incident still waits: they need no reminder behind it.
     """
     shunned = set(failing) if incident.kind == CHANNEL_FAILING else set()
     if incident.kind == CHANNEL_FAILING:
@@ -59,6 +61,10 @@ def address(
             text = f"{telling.person} cannot be told: no channel"
             entries.append(Entry(incident.id, now, EntryKind.UNDELIVERED, text))
             continue
+        if telling.kind is MessageKind.REMINDER:
+            channels = tuple(one for one in channels if one not in waiting)
+            if not channels:
+                continue
         instead = "" if person == telling.person else f" in place of {telling.person}"
         text = f"{person} by {', '.join(channels)}{instead}: {telling.why}"
         entries.append(Entry(incident.id, now, EntryKind.TOLD, text))

@@ -6,12 +6,12 @@ the mere passing of time, and ends in one :class:`~guardian.escalate.model.Chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from guardian.escalate import holding, incident, ladder
-from guardian.escalate.compose import address
+from guardian.escalate.compose import Mail, address
 from guardian.escalate.incident import News, Return, Step
 from guardian.escalate.model import (
     Change,
@@ -20,8 +20,10 @@ from guardian.escalate.model import (
     Envelope,
     Incident,
     IncidentId,
+    MessageKind,
     Observation,
     Silence,
+    Standing,
     State,
 )
 from guardian.escalate.rules import CHANNEL_FAILING, EscalationRules
@@ -115,15 +117,11 @@ class Round:
             done, tellings = self._climb(step, current)
             if not done.changed:
                 continue
-            ends = News.RESOLVED in done.news or News.ACKNOWLEDGED in done.news
-            heard = self._heard(done.incident) if ends and done.incident.people_told else ()
-            mail = address(
-                done.incident, tellings, self._now, self._rules, failing=failing, heard=heard
-            )
+            mail = self._addressed(done, tellings, failing)
             incidents.append(done.incident)
             entries += (*done.entries, *mail.entries)
             envelopes += mail.envelopes
-            if ends:
+            if _ends_the_calling(done):
                 superseded.append(done.incident.id)
         return Change(tuple(incidents), tuple(entries), tuple(envelopes), tuple(superseded))
 
@@ -185,20 +183,37 @@ class Round:
         self, step: Step, current: Sequence[Incident]
     ) -> tuple[Step, tuple[ladder.Telling, ...]]:
         one = step.incident
-        ends = News.RESOLVED in step.news or News.ACKNOWLEDGED in step.news
-        if self._world.quiet(one) and not ends:
+        if self._world.quiet(one) and not _ends_the_calling(step):
             return step, ()
         held = holding.hold(one, current, self._world.silences, self._now, self._rules)
         return ladder.climb(step, held, self._now, self._rules)
 
-    def _heard(self, one: Incident) -> list[tuple[str, str]]:
-        """The channels that had a message of this opening, by whatever way."""
-        since = one.fired_at or one.opened_at
-        return [
-            (sent.channel, sent.rung)
-            for sent in self._world.sent(one.id)
-            if sent.created_at >= since
-        ]
+    def _addressed(
+        self, step: Step, tellings: Sequence[ladder.Telling], failing: Collection[str]
+    ) -> Mail:
+        one = step.incident
+        heard: list[tuple[str, str]] = []
+        waiting: set[str] = set()
+        if tellings and _ends_the_calling(step):
+            since = one.fired_at or one.opened_at
+            sent = self._world.sent(one.id)
+            heard = [(each.channel, each.rung) for each in sent if each.created_at >= since]
+        elif any(each.kind is MessageKind.REMINDER for each in tellings):
+            sent = self._world.sent(one.id)
+            waiting = {each.channel for each in sent if each.standing is Standing.WAITING}
+        return address(
+            one,
+            tellings,
+            self._now,
+            self._rules,
+            failing=failing,
+            heard=heard,
+            waiting=waiting,
+        )
+
+
+def _ends_the_calling(step: Step) -> bool:
+    return News.RESOLVED in step.news or News.ACKNOWLEDGED in step.news
 
 
 def _joined(first: Step, second: Step) -> Step:

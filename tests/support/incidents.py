@@ -124,7 +124,6 @@ def full_message() -> Message:
     """One that has something in every field."""
     return message(
         7,
-        headline="the backup failed",
         incident_kind="backup.failed",
         state=State.RESOLVED,
         server="main",
