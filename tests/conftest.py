@@ -20,6 +20,10 @@ from guardian.adapters.scratch.folder import sweep_strays
 settings.register_profile("guardian", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("guardian")
 
+# How wide whoever started us has their terminal must decide nothing.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
+
 FreshDatabase = Callable[..., Database]
 FreshRole = Callable[..., Role]
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MANY_ROWS = 200
+_PIPED_WIDTH = 200
+_NARROWEST = 20
 _TAG = re.compile(r"\\?\[(/|[a-z ]+)\]")
 _STYLES: dict[str, dict[str, Any]] = {
     "dim": {"dim": True},
@@ -56,12 +58,21 @@ def _plain(value: Any) -> Any:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console that obeys NO_COLOR and does not wrap what is piped."""
+    """A rich console that obeys NO_COLOR and does not wrap what is piped.
+
+    Only tables keep to a width there: that of COLUMNS, which some environments export, else 200.
+    """
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else int(os.environ.get("COLUMNS", "200"))
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+    piped = not stream.isatty()
+    width = _piped_width() if piped else None
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=piped)
+
+
+def _piped_width() -> int:
+    wanted = os.environ.get("COLUMNS", "")
+    return max(_NARROWEST, int(wanted)) if wanted.isdecimal() else _PIPED_WIDTH
 
 
 def print_table(
@@ -81,7 +92,7 @@ def print_table(
         )
     for row in cells:
         table.add_row(*row)
-    console().print(table)
+    console().print(table, soft_wrap=False)
 
 
 def _print_long_table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guardian.cli.console import escape, print_table
+from guardian.cli.console import console, escape, print_table
 
 ROWS = [
     ("20261123T020000Z-7f3a9c", escape("main/[red]a[/] 🦒\n"), "1.0 GiB", "[red]NO[/]"),
@@ -27,3 +27,23 @@ def test_a_long_table_looks_like_a_short_one(
     assert long[:3] == short
     assert "main/[red]a[/] 🦒\\n" in long[1]
     assert long[1].endswith("NO")
+
+
+@pytest.mark.parametrize("columns", ["80", "1", "0", "", "wide", "-5"])
+def test_a_piped_sentence_is_a_line_however_wide_a_terminal_may_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    sentence = "a reason that goes on and on " * 20
+    console().print(sentence)
+    assert capsys.readouterr().out.splitlines() == [sentence]
+
+
+def test_a_piped_table_keeps_to_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = shown(capsys, 1)
+    assert max(map(len, lines)) <= 60
+    monkeypatch.delenv("COLUMNS")
+    assert len(shown(capsys, 1)) == 3 < len(lines)
