@@ -15,12 +15,15 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import conninfo
 
+from guardian.adapters.postgres.losing import is_lost, words_of_loss
 from guardian.errors import (
+    Cause,
     ConfigError,
     ConnectionFailedError,
     GuardianError,
     LockedError,
     PermissionDeniedError,
+    TimedOutError,
 )
 
 APPLICATION_NAME = "guardian"
@@ -48,6 +51,8 @@ _AUTHENTICATION = re.compile(
 _NO_DATABASE = re.compile(r"database \".*\" does not exist|is not currently accepting connections")
 REFUSAL = re.compile(f"{_AUTHENTICATION.pattern}|{_NO_DATABASE.pattern}")
 """What a server says when trying again will not help."""
+_PASSING = frozenset({"40", "53", "55", "58"})
+"""SQLSTATE classes of what may pass: conflicts, scarce resources, things in use, its system."""
 _NO_CONNECT = re.compile(r"permission denied for database")
 
 
@@ -152,7 +157,7 @@ class Connector:
             if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 connection.execute("SET client_encoding = 'LATIN1'")
         except psycopg.Error as error:
-            raise self.translate(error, database) from error
+            raise self.translate(error, database, connecting=True) from error
         return connection
 
     @contextmanager
@@ -191,16 +196,21 @@ class Connector:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def translate(self, error: psycopg.Error, database: str | None = None) -> GuardianError:
-        """The GuardianError that says what a psycopg error means, in one line."""
+    def translate(
+        self, error: psycopg.Error, database: str | None = None, *, connecting: bool = False
+    ) -> GuardianError:
+        """The GuardianError that says what a psycopg error means, in one line.
+
+        ``connecting``: it was raised while we connected.
+        """
         message = " ".join(self.scrub(str(error)).split())
         thing = f"server {self.server} ({self.where})"
         if database is not None:
             thing = f"database {database!r} on {thing}"
-        return _meaning(error, thing, message)
+        return _meaning(error, thing, message, connecting=connecting)
 
 
-def _meaning(error: psycopg.Error, thing: str, message: str) -> GuardianError:
+def _meaning(error: psycopg.Error, thing: str, message: str, *, connecting: bool) -> GuardianError:
     if isinstance(error, psycopg.errors.InsufficientPrivilege) or _NO_CONNECT.search(message):
         return PermissionDeniedError(
             f"{thing}: {message}", mend="grant it, or back up as another role"
@@ -217,14 +227,40 @@ def _meaning(error: psycopg.Error, thing: str, message: str) -> GuardianError:
             mend="check the database's name in dsn and databases",
             transient=False,
         )
-    if isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
-        return LockedError(f"{thing}: {message}")
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+    if is_lost(error):
+        return _loss(thing, message, connecting=connecting)
+    return _answer(error, thing, message)
+
+
+def _loss(thing: str, message: str, *, connecting: bool) -> GuardianError:
+    if connecting:
         return ConnectionFailedError(
             f"{thing} cannot be reached: {message}",
             mend="check that the server runs and that host, port and firewall are right",
         )
-    return GuardianError(f"{thing}: {message}")
+    return ConnectionFailedError(
+        f"{thing} went away: {words_of_loss(message)}",
+        mend="read the server's log: it was stopped, or crashed; else the network broke",
+    )
+
+
+def _answer(error: psycopg.Error, thing: str, message: str) -> GuardianError:
+    """What a server that is there refuses."""
+    if isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
+        return LockedError(f"{thing}: {message}")
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return TimedOutError(
+            f"{thing}: a query of ours was canceled: {message}",
+            mend="somebody canceled it there, or a pooler keeps a statement_timeout",
+            transient=True,
+        )
+    if isinstance(error, psycopg.errors.DiskFull):
+        return GuardianError(
+            f"{thing} has no room left: {message}",
+            mend="make room on that server's disks",
+            cause=Cause.DISK_FULL,
+        )
+    return GuardianError(f"{thing}: {message}", transient=(error.sqlstate or "")[:2] in _PASSING)
 
 
 def _memory_file(text: str) -> int | None:

@@ -17,6 +17,7 @@ from typing import IO, NoReturn
 import psycopg
 from psycopg import pq
 
+from guardian.adapters.postgres.losing import error_of, words_of_loss
 from guardian.adapters.postgres.pg_restore import server_failure
 from guardian.errors import GuardianError, UnrestorableError
 from guardian.restore.archive import TocEntry
@@ -179,8 +180,8 @@ def _result(binding: pq.abc.PGconn) -> pq.abc.PGresult | None:
 
 def _raise(binding: pq.abc.PGconn, result: pq.abc.PGresult | None) -> NoReturn:
     if result is None:
-        raise psycopg.OperationalError("server closed the connection during COPY")
-    error = psycopg.errors.error_from_result(result, encoding="utf-8")
+        raise psycopg.OperationalError("it closed the connection during COPY")
+    error = error_of(result)
     _drain(binding)
     raise error
 
@@ -197,7 +198,7 @@ def _failure(error: psycopg.Error, entry: TocEntry) -> GuardianError:
     about = f"rows of {_name(entry)}" + (f" (row {line[1]})" if line else "")
     state = error.sqlstate
     if state is None:  # libpq's own words, not the server's
-        return server_failure(said, about, whole=f"connection lost: {said}")
+        return server_failure(words_of_loss(said), about, whole=f"connection lost: {said}")
     if state == _RAISED:  # by the database's own code, with whatever it quotes
         return server_failure("a function of the database's own refused them", about)
     return server_failure(said, about)

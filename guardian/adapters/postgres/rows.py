@@ -13,6 +13,7 @@ from operator import itemgetter
 import psycopg
 from psycopg import pq, sql
 
+from guardian.adapters.postgres.losing import error_of
 from guardian.backup.fingerprint import sum_rows
 
 _END = (-1, b"")
@@ -48,5 +49,5 @@ def _expect(connection: psycopg.Connection, status: pq.ExecStatus) -> int:
     if result.status != status:
         while binding.get_result() is not None:
             pass
-        raise psycopg.errors.error_from_result(result, encoding="utf-8")
+        raise error_of(result)
     return result.command_tuples or 0

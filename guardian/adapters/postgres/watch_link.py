@@ -25,6 +25,7 @@ from psycopg import conninfo
 from psycopg.rows import tuple_row
 
 from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.losing import is_lost
 from guardian.adapters.postgres.queries import query
 from guardian.adapters.postgres.refusals import cause_of, mend_of
 from guardian.errors import ConnectionFailedError, GuardianError, TimedOutError
@@ -36,9 +37,6 @@ LOCK_TIMEOUT = timedelta(seconds=1)
 
 _CONNECT_SECONDS = 5
 _NO_OPTIONS = re.compile(r"unsupported startup parameter", re.IGNORECASE)
-
-_ENDINGS = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "25P03"})
-"""Shutdown, crash, dropped database, and the timeouts that end sessions."""
 
 
 class Link:
@@ -108,8 +106,8 @@ class Link:
             raise psycopg.InterfaceError("the connection is closed")
         try:
             return self._ask(self._connection, name, parameters)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if _is_lost(error):
+        except psycopg.Error as error:
+            if is_lost(error):
                 self.close()
             raise
 
@@ -195,7 +193,7 @@ class Link:
         said = " ".join(self._connector.scrub(str(error)).split())
         cause = cause_of(getattr(error, "sqlstate", None), said)
         if cause is not ProbeCause.TOO_MANY_CONNECTIONS:
-            return self._connector.translate(error)
+            return self._connector.translate(error, connecting=True)
         return ConnectionFailedError(
             f"server {self._connector.server} ({self._connector.where}) has no slot left for us: "
             f"{said}",
@@ -230,12 +228,6 @@ class Link:
             pooled=pooled,
         )
         self.facts = _with_shortcomings(self.facts, self._connector.server, str_of(track))
-
-
-def _is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection ended with it, although libpq may not know yet."""
-    state = error.sqlstate
-    return state is None or state.startswith("08") or state in _ENDINGS
 
 
 def str_of(value: bytes | str | None) -> str | None:

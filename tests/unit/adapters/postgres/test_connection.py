@@ -8,7 +8,14 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from guardian.adapters.postgres.connection import Connector
-from guardian.errors import ConfigError, ConnectionFailedError, LockedError, PermissionDeniedError
+from guardian.errors import (
+    ConfigError,
+    ConnectionFailedError,
+    GuardianError,
+    LockedError,
+    PermissionDeniedError,
+    TimedOutError,
+)
 
 SECRET = r"p@ss:w\ord 'x'  ä"
 DSN = "host=db.example port=5433 user=me dbname=mina"
@@ -134,7 +141,17 @@ def test_without_a_password_nothing_is_made_up() -> None:
         (psycopg.OperationalError('permission denied for database "x"'), PermissionDeniedError, 0),
         (psycopg.OperationalError("password authentication failed"), ConnectionFailedError, False),
         (psycopg.OperationalError('database "x" does not exist'), ConnectionFailedError, False),
-        (psycopg.OperationalError("connection refused"), ConnectionFailedError, True),
+        (psycopg.OperationalError("it broke"), ConnectionFailedError, True),
+        (psycopg.DatabaseError("server closed the connection"), ConnectionFailedError, True),
+        (psycopg.InterfaceError("the connection is closed"), ConnectionFailedError, True),
+        (psycopg.errors.AdminShutdown("terminating"), ConnectionFailedError, True),
+        (psycopg.errors.QueryCanceled("statement timeout"), TimedOutError, True),
+        (psycopg.errors.DiskFull("no space"), GuardianError, False),
+        (psycopg.errors.OutOfMemory("out of memory"), GuardianError, True),
+        (psycopg.errors.SerializationFailure("conflict with recovery"), GuardianError, True),
+        (psycopg.errors.IoError("could not read block 0"), GuardianError, True),
+        (psycopg.errors.DataCorrupted("invalid page"), GuardianError, False),
+        (psycopg.ProgrammingError("our own mistake"), GuardianError, False),
         (psycopg.errors.LockNotAvailable("lock"), LockedError, True),
         (psycopg.errors.DeadlockDetected("deadlock"), LockedError, True),
     ],
@@ -145,3 +162,36 @@ def test_what_errors_mean(error: psycopg.Error, kind: type, transient: bool) -> 
     assert found.transient == transient
     assert "server main (db.example:5433)" in str(found)
     assert "\n" not in str(found)
+
+
+CLOSED = """consuming input failed: server closed the connection unexpectedly
+\tThis probably means the server terminated abnormally
+\tbefore or while processing the request."""
+
+
+@pytest.mark.parametrize("kind", [psycopg.OperationalError, psycopg.DatabaseError])
+def test_a_server_that_goes_is_told_in_our_words(kind: type[psycopg.Error]) -> None:
+    told = str(Connector("main", DSN).translate(kind(CLOSED), "mina"))
+    assert told == (
+        "database 'mina' on server main (db.example:5433) went away: it closed the connection in "
+        "the middle of our work; read the server's log: it was stopped, or crashed; else the "
+        "network broke"
+    )
+
+
+def test_a_server_that_was_never_there_did_not_go_away() -> None:
+    error = psycopg.OperationalError("connection refused")
+    told = str(Connector("main", DSN).translate(error, connecting=True))
+    assert "cannot be reached: connection refused" in told
+
+
+def test_only_a_lost_connection_is_told_as_one() -> None:
+    for error in (
+        psycopg.errors.QueryCanceled("canceling statement due to statement timeout"),
+        psycopg.errors.OutOfMemory("out of memory"),
+        psycopg.errors.DiskFull("could not write block"),
+    ):
+        told = str(Connector("main", DSN).translate(error, "mina"))
+        assert "went away" not in told
+        assert "reached" not in told
+        assert str(error) in told
