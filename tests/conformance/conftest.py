@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +53,7 @@ def local(request: pytest.FixtureRequest) -> Subject:
 
 def s3_rclone(request: pytest.FixtureRequest) -> Subject:
     server: RcloneS3 = request.getfixturevalue("rclone_s3")
-    bucket = server.create_bucket(f"bucket-{secrets.token_hex(4)}")
+    bucket = server.new_bucket("bucket")
     return Subject(
         store=S3Store("rclone", s3_settings(server, bucket)),
         abandon=lambda key: abandon_upload(server, bucket, f"some/prefix/{key}"),
@@ -66,7 +65,7 @@ def s3_rclone(request: pytest.FixtureRequest) -> Subject:
 
 def s3_moto(request: pytest.FixtureRequest) -> Subject:
     server: MotoS3 = request.getfixturevalue("moto_s3")
-    bucket = server.create_bucket(f"bucket-{secrets.token_hex(4)}")
+    bucket = server.new_bucket("bucket")
     return Subject(
         store=S3Store("moto", s3_settings(server, bucket)),
         abandon=lambda key: abandon_upload(server, bucket, f"some/prefix/{key}"),

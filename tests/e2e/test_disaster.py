@@ -44,7 +44,7 @@ def fetched(s3: RcloneS3, bucket: str, folder: Path) -> Path:
 
 def test_from_the_bucket_alone(pg15: PostgresServer, rclone_s3: RcloneS3, tmp_path: Path) -> None:
     zoo = create_zoo(pg15)
-    bucket = rclone_s3.create_bucket("disaster")
+    bucket = rclone_s3.new_bucket("disaster")
     old = Site(tmp_path / "old", zoo.dsn(), stores={"offsite": bucket_store(rclone_s3, bucket)})
     try:
         result = old.back_up().result

@@ -408,7 +408,7 @@ def _remote(
         temporary = Path(name)
         temporary.chmod(0o711)
         site = Site(tmp_path_factory.mktemp("remote") / "site", large.dsn())
-        bucket = rclone_s3.create_bucket("drills")
+        bucket = rclone_s3.new_bucket("drills")
         section = s3_section(rclone_s3, bucket)
         site.stores = {"offsite": {**section, "endpoint_url": proxy.endpoint_url}}
         site.environ["TMPDIR"] = name

@@ -7,10 +7,12 @@ import os
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from support.postgres import Database, PostgresServer
 from support.site import Outcome, Site
 
@@ -140,6 +142,14 @@ def execute(dsn: str, *statements: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement.encode())
+
+
+def ensure_roles(server: PostgresServer, *names: str) -> None:
+    """Roles that another test of the session may have made already; they stay."""
+    for name in names:
+        statement = sql.SQL("CREATE ROLE {}").format(sql.Identifier(name))
+        with server.connect() as connection, suppress(psycopg.errors.DuplicateObject):
+            connection.execute(statement)
 
 
 def told(outcome: Outcome) -> str:

@@ -83,6 +83,10 @@ class _S3Server:
             ),
         )
 
+    def new_bucket(self, stem: str, **options: Any) -> str:
+        """A bucket whose name no other test has; the servers are shared by all of a worker's."""
+        return self.create_bucket(f"{stem}-{secrets.token_hex(4)}", **options)
+
     def create_bucket(self, name: str, **options: Any) -> str:
         self.client().create_bucket(Bucket=name, **options)
         return name

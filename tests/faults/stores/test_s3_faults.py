@@ -78,7 +78,7 @@ def answering(server: AnsweringServer, **changes: object) -> S3Store:
 
 @pytest.fixture
 def bucket(rclone_s3: RcloneS3) -> str:
-    return rclone_s3.create_bucket(f"bucket-{secrets.token_hex(4)}")
+    return rclone_s3.new_bucket("bucket")
 
 
 @pytest.fixture

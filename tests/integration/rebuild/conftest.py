@@ -43,7 +43,7 @@ def local_site(small: Database, tmp_path: Path) -> RebuildSite:
 @pytest.fixture
 def locked_site(small: Database, tmp_path: Path, moto_s3: MotoS3) -> RebuildSite:
     """A bucket with object lock alone."""
-    bucket = moto_s3.create_bucket(f"locked-{tmp_path.name}", ObjectLockEnabledForBucket=True)
+    bucket = moto_s3.new_bucket("locked", ObjectLockEnabledForBucket=True)
     made = Site(tmp_path / "site", small.dsn())
     lock = {"mode": "GOVERNANCE", "for": "30d"}
     made.stores = {"offsite": s3_section(moto_s3, bucket, object_lock=lock)}

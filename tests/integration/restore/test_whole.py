@@ -88,10 +88,9 @@ def test_on_a_new_host_from_the_bucket_alone(
     shop: Restoring, rclone_s3: RcloneS3, tmp_path: Path
 ) -> None:
     """With the key, a configuration, and nothing else; the bucket is read once for two streams."""
-    rclone_s3.create_bucket("disaster")
     offsite = {
         "kind": "s3",
-        "bucket": "disaster",
+        "bucket": rclone_s3.new_bucket("disaster"),
         "endpoint_url": rclone_s3.endpoint_url,
         "access_key_id": rclone_s3.access_key_id,
         "secret_access_key": rclone_s3.secret_access_key,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import secrets
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from guardian.errors import StoreError, StoreExistsError, StoreLockedError
 
 
 def new_bucket(server: MotoS3 | RcloneS3, **options: object) -> str:
-    return server.create_bucket(f"bucket-{secrets.token_hex(4)}", **options)
+    return server.new_bucket("bucket", **options)
 
 
 def put(store: S3Store, key: str, data: bytes) -> None:

@@ -12,7 +12,7 @@ from support.drilling import (
     by_database,
     create_demo,
     create_pgbench,
-    execute,
+    ensure_roles,
     proofs_in,
     results,
     scratch_databases,
@@ -54,7 +54,7 @@ def proven(
         _create_bytes(pg)
     site = Site(tmp_path_factory.mktemp("proven") / "site", pg.dsn())
     site.server = {"databases": names}
-    bucket = rclone_s3.create_bucket(f"proven-{pg.major}")
+    bucket = rclone_s3.new_bucket("proven")
     site.stores["offsite"] = s3_section(rclone_s3, bucket)
     assert site.back_up().code == 0
     local = verify(site, code=None)
@@ -136,12 +136,7 @@ def test_nothing_is_left_on_the_source(proven: Proven) -> None:
 
 @pytest.fixture
 def roles_on_18(pg18: PostgresServer) -> None:
-    for role in (OWNER, KEEPERS, READER, "mina_app", "mina_read"):
-        statement = f'CREATE ROLE "{role.replace(chr(34), chr(34) * 2)}"'
-        execute(
-            pg18.dsn(),
-            "DO $do$ BEGIN " + statement + "; EXCEPTION WHEN duplicate_object THEN NULL; END $do$",
-        )
+    ensure_roles(pg18, OWNER, KEEPERS, READER, "mina_app", "mina_read")
 
 
 @pytest.mark.usefixtures("roles_on_18")

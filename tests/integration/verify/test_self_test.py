@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.drilling import create_demo, gone, scratch_databases
+from support.drilling import create_demo, ensure_roles, gone, scratch_databases
 from support.postgres import PostgresServer
 from support.rebuilding import s3_section
 from support.s3 import RcloneS3
@@ -76,15 +76,13 @@ def test_the_demo_with_keys_in_a_folder_on_a_given_server(
     site = Site(tmp_path / "site", database.dsn())
     site.encryption = {"recipients": ["self-test@example.org"], "homedir": str(gnupg)}
     site.server = {"verify": {"scratch": pg18.dsn()}}
-    with pg18.connect() as connection:
-        connection.execute("CREATE ROLE mina_app; CREATE ROLE mina_read")
+    ensure_roles(pg18, "mina_app", "mina_read")
     assert site.back_up().code == 0
     before, listed = snapshot_of(site.store), site.listed()
     try:
         assert_all_caught(self_test(site, code=0))
     finally:
-        with pg18.connect() as connection:
-            connection.execute("DROP ROLE mina_app; DROP ROLE mina_read")
+        pg15.drop_database(database.name)
     assert snapshot_of(site.store) == before
     assert site.listed() == listed
     (backup,) = site.run("backup", "list", "--json").json
@@ -97,7 +95,7 @@ def test_the_zoo_with_a_passphrase_in_a_bucket_on_a_server_of_its_own(
     pg18: PostgresServer, rclone_s3: RcloneS3, tmp_path: Path, scratch: Path
 ) -> None:
     database = create_zoo(pg18, 'self "zoo" %s')
-    bucket = rclone_s3.create_bucket("self-test")
+    bucket = rclone_s3.new_bucket("self-test")
     site = Site(tmp_path / "site", database.dsn(), stores={"s3": s3_section(rclone_s3, bucket)})
     site.server = {"verify": {"scratch_dir": str(scratch)}}
     try:
