@@ -43,6 +43,7 @@ RECOVERY: ByKind[timedelta] = (
     ("backup.*", _NONE),
     ("proof.*", _NONE),
     ("verify.*", _NONE),
+    ("store.*", _NONE),
     ("*", 2 * _MINUTE),
 )
 """How long it must be gone before that is believed. One good backup ends a failed one."""

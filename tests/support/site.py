@@ -58,6 +58,8 @@ class Site:
     stores: dict[str, dict[str, Any]] = field(default_factory=dict)
     encryption: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, Any] = field(default_factory=dict)
+    """More of the configuration: ``escalation``, ``probes``, other ``servers``."""
 
     def __post_init__(self) -> None:
         self.root.mkdir(exist_ok=True, parents=True)
@@ -85,6 +87,8 @@ class Site:
             "stores": self.stores,
             "servers": {"main": {"dsn": self.dsn, **self.server}},
         }
+        document["servers"] |= self.sections.get("servers", {})
+        document |= {key: one for key, one in self.sections.items() if key != "servers"}
         self.config.write_text(yaml.safe_dump(document, allow_unicode=True))
 
     def command(self, *words: str) -> list[str]:

@@ -63,24 +63,28 @@ def blind_vitals(server: str, findings: Iterable[Finding]) -> tuple[str, ...]:
 
 
 def disk_conditions(findings: Iterable[Finding]) -> tuple[Condition, ...]:
-    """One condition for each file system; a finding's subject says which and what for."""
+    """One condition for each file system, the worst that is said of it.
+
+    A finding's subject is its path and, in parentheses, what lies there: which differs by server.
+    """
     worst: dict[str, Finding] = {}
     for one in findings:
         if one.vital == "disk" and one.severity in _GRADES and one.subject is not None:
-            known = worst.get(one.subject)
+            path = one.subject.partition(" (")[0]
+            known = worst.get(path)
             if known is None or known.severity.rank < one.severity.rank:
-                worst[one.subject] = one
+                worst[path] = one
     return tuple(
         Condition(
-            key=f"{DISK}:{subject.partition(' (')[0]}",
+            key=f"{DISK}:{path}",
             kind=DISK,
             severity=_severity(one),
-            title=title(f"guardian's disk {name(subject)} is nearly full"),
+            title=title(f"guardian's disk {name(path)} is nearly full"),
             impact="Backups and drills fail when it is full.",
             evidence=(fact("disk", one.text),),
             mend=(said(one.mend),) if one.mend else (),
         )
-        for subject, one in worst.items()
+        for path, one in worst.items()
     )
 
 

@@ -107,13 +107,13 @@ def test_a_disk_that_several_servers_use_is_one_condition_with_the_worst_of_them
     found = disk_conditions(
         [
             finding("disk", Grade.WARNING, subject=subject),
-            finding("disk", Grade.CRITICAL, subject=subject, value=99),
+            finding("disk", Grade.CRITICAL, subject="/var/backups (scratch)", value=99),
             finding("disk", Grade.OK, subject="/var/lib (state_dir)"),
             finding("disk", Grade.UNKNOWN, subject="/mnt (store nas)"),
         ]
     )
     assert [(one.key, one.severity) for one in found] == [("disk.low:/var/backups", Severity.P1)]
-    assert found[0].title == "guardian's disk /var/backups (store local, scratch) is nearly full"
+    assert found[0].title == "guardian's disk /var/backups is nearly full"
     assert found[0].evidence[0].value == "disk is 99"
 
 
