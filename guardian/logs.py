@@ -12,17 +12,24 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
-_NOISY = ("botocore", "boto3", "s3transfer", "urllib3")
+_NOISY = ("botocore", "boto3", "s3transfer", "urllib3", "httpx", "httpcore")
 """Libraries that log requests with their headers; that is not for our logs."""
 
 
 def set_up_logging(
-    level: int, *, style: Literal["text", "json"] = "text", tracebacks: bool = False
+    level: int,
+    *,
+    style: Literal["text", "json"] = "text",
+    tracebacks: bool = False,
+    run_id: str = "",
 ) -> None:
-    """Send the root logger's records from ``level`` up to stderr, and nowhere else."""
+    """Send the root logger's records from ``level`` up to stderr, and nowhere else.
+
+    ``run_id`` is put into every line: which life of the daemon, and which task, it belongs to.
+    """
     handler = logging.StreamHandler(sys.stderr)
     formatter = JsonFormatter if style == "json" else TextFormatter
-    handler.setFormatter(formatter(tracebacks=tracebacks))
+    handler.setFormatter(formatter(tracebacks=tracebacks, run_id=run_id))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -31,15 +38,17 @@ def set_up_logging(
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-11-23T02:00:00.123Z WARNING guardian.backup: message``."""
+    """``2026-11-23T02:00:00.123Z WARNING guardian.backup [k3f9]: message``."""
 
-    def __init__(self, *, tracebacks: bool = False) -> None:
+    def __init__(self, *, tracebacks: bool = False, run_id: str = "") -> None:
         super().__init__()
         self._tracebacks = tracebacks
+        self._run_id = run_id
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback's below it where those are wanted."""
-        line = f"{_instant(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        name = f"{record.name} [{self._run_id}]" if self._run_id else record.name
+        line = f"{_instant(record)} {record.levelname} {name}: {record.getMessage()}"
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not self._tracebacks:
             line += f" ({type(error).__name__}: {error})"
@@ -50,7 +59,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(TextFormatter):
-    """An object a line: ``at, level, logger, message``, then ``error`` and ``traceback``."""
+    """An object a line: ``at, level, logger, message``, then ``run, error, traceback``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line in any case."""
@@ -60,6 +69,8 @@ class JsonFormatter(TextFormatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._run_id:
+            document["run"] = self._run_id
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             document["error"] = f"{type(error).__name__}: {error}"

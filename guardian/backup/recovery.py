@@ -56,9 +56,9 @@ def take_back(store: Store, ref: DatabaseRef, backup: BackupId) -> None:
 
 
 def recover(
-    catalog: Catalog, stores: Sequence[Store], ref: DatabaseRef, clock: Clock
+    catalog: Catalog, stores: Sequence[Store], ref: DatabaseRef | None, clock: Clock
 ) -> Sequence[BackupRecord]:
-    """Settle this database's runs whose process died; return them.
+    """Settle this database's runs (None: all databases') whose process died; return them.
 
     A run may have died after its manifest was written and before the catalog heard of it: then the
     backup is whole, and is taken into the catalog. Otherwise its parts are removed. A store that
@@ -71,9 +71,8 @@ def recover(
                 outcome = _settle(catalog, store, record, clock.now())
             except GuardianError as error:
                 outcome = f"could not be looked at in {store.name}: {error.message}"
-            catalog.record_event(
-                Event(clock.now(), "backup.recovered", f"{record.id}: {outcome}", ref, ref.server)
-            )
+            text = f"{record.id}: {outcome}"
+            catalog.record_event(Event(clock.now(), "backup.recovered", text, record.ref))
     return dead
 
 

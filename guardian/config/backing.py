@@ -12,6 +12,7 @@ from guardian.config.section import FromSection, Section
 from guardian.config.types import (
     Count,
     DrillSchedule,
+    Duration,
     FilePath,
     PositiveDuration,
     ScheduleText,
@@ -140,6 +141,10 @@ class BackupConfig(Section):
         None, description='5-field cron such as "0 2 * * *", or "every 6h"; null = only by hand'
     )
     timezone: Timezone = Field("UTC", description="of the schedule, and of retention's days")
+    jitter: Duration = Field(
+        timedelta(0), description="spreads the schedule's starts over so long, each its own delay"
+    )
+    at_once: Count = Field(1, le=64, description="databases of one server backed up at once")
     stores: Strings = Field(default_factory=list, description="names of stores (default: all)")
     proof: ProofLevel = Field(
         ProofLevel.CONTENT,

@@ -1,14 +1,15 @@
 """Long work and its turn: what may run beside what. Pure but for its lock.
 
 Backups, drills and prunes each run in a process of their own (guardian/daemon/worker.py). Of one
-server only one of a kind runs at a time, a drill beside a backup at most. In all there are
-``at_once`` places, and drills and prunes always leave one for a backup: a drill of hours must not
-hold up the night's backup.
+server only one of a kind runs at a time, unless the configuration allows more backups of it. In all
+there are ``at_once`` places, and drills and prunes always leave one for a backup: a drill of hours
+must not hold up the night's backup.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -67,13 +68,16 @@ class Offer:
 
 
 class Workload:
-    """Tasks that wait and tasks that run. May be used from several threads."""
+    """Tasks that wait and tasks that run. May be used from several threads.
 
-    def __init__(self, at_once: int = 2, per_server: int = 1) -> None:
-        if at_once < 1 or per_server < 1:
-            raise ValueError("at least one task must be able to run")
+    ``backups_of`` says how many backups of a server may run at once, one where it names none.
+    """
+
+    def __init__(self, at_once: int = 2, backups_of: Mapping[str, int] | None = None) -> None:
         self._at_once = at_once
-        self._per_server = per_server
+        self._backups_of = dict(backups_of or {})
+        if min(at_once, *self._backups_of.values(), 1) < 1:
+            raise ValueError("at least one task must be able to run")
         self._lock = threading.Lock()
         self._waiting: dict[str, Offer] = {}
         self._running: dict[str, Task] = {}
@@ -113,10 +117,10 @@ class Workload:
                 if offer.task.server is not None and offer.task.server not in keep:
                     del self._waiting[key]
 
-    def resize(self, at_once: int, per_server: int) -> None:
+    def resize(self, at_once: int, backups_of: Mapping[str, int]) -> None:
         """Other limits, from the next task on."""
         with self._lock:
-            self._at_once, self._per_server = at_once, per_server
+            self._at_once, self._backups_of = at_once, dict(backups_of)
 
     def close(self) -> tuple[Task, ...]:
         """Begin nothing any more; returns what still runs."""
@@ -124,6 +128,12 @@ class Workload:
             self._closed = True
             self._waiting.clear()
             return tuple(self._running.values())
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is begun any more."""
+        with self._lock:
+            return self._closed
 
     @property
     def waiting(self) -> tuple[Offer, ...]:
@@ -142,7 +152,8 @@ class Workload:
     def _has_room(self, task: Task) -> bool:
         running = list(self._running.values())
         beside = [one for one in running if one.kind is task.kind and one.server == task.server]
-        if len(beside) >= self._per_server:
+        most = self._backups_of.get(task.server or "", 1) if task.kind is Kind.BACKUP else 1
+        if len(beside) >= most:
             return False
         if task.kind is Kind.BACKUP or self._at_once == 1:
             return len(running) < self._at_once

@@ -57,7 +57,7 @@ class PostgresSource:
                 ).fetchall()
             except psycopg.Error as error:
                 raise self._connector.translate(error) from error
-        return [name for (name,) in rows if not self._is_excluded(name)]
+        return [name for (name,) in rows if not self.is_excluded(name)]
 
     @contextmanager
     def snapshot(self, database: str) -> Iterator[LockedSnapshot]:
@@ -120,7 +120,7 @@ class PostgresSource:
         extensions = tuple(Extension(*text.rsplit(" ", 1)) for text in row.pop("extensions"))
         return DatabaseFacts(system_identifier=identifier, extensions=extensions, **row)
 
-    def _is_excluded(self, name: str) -> bool:
+    def is_excluded(self, name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._excluded)
 
 

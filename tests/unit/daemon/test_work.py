@@ -102,17 +102,29 @@ def test_what_waits_for_a_server_that_left_is_dropped() -> None:
 def test_no_place_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Workload(at_once=0)
+    with pytest.raises(ValueError, match="at least one"):
+        Workload(backups_of={"a": 0})
+
+
+def test_a_server_that_bears_more_gets_more_backups_at_once_and_one_drill() -> None:
+    work = Workload(at_once=8, backups_of={"a": 2})
+    for task in (backup("a/x"), backup("a/y"), backup("a/z"), drill("a/x"), drill("a/y")):
+        work.offer(task, NOW)
+    assert taken(work) == ["backup:a/x", "backup:a/y", "drill:a/x"]
+    work.resize(8, {})
+    work.done(backup("a/x"))
+    assert taken(work) == [], "another one is running still"
 
 
 _NAMES = st.sampled_from(["a/x", "a/y", "b/x", "b/y", "c/x"])
 _STEPS = st.lists(st.tuples(st.sampled_from(["backup", "drill", "take", "done"]), _NAMES))
 
 
-@given(steps=_STEPS, at_once=st.integers(1, 4), per_server=st.integers(1, 2))
+@given(steps=_STEPS, at_once=st.integers(1, 4), most=st.integers(1, 2))
 def test_the_limits_hold_and_nothing_is_lost(
-    steps: list[tuple[str, str]], at_once: int, per_server: int
+    steps: list[tuple[str, str]], at_once: int, most: int
 ) -> None:
-    work = Workload(at_once, per_server)
+    work = Workload(at_once, {"a": most})
     offered: list[str] = []
     ended: list[str] = []
     for number, (step, name) in enumerate(steps):
@@ -123,7 +135,7 @@ def test_the_limits_hold_and_nothing_is_lost(
             ended += end_all(work, most=1)
         elif work.offer(task, NOW + timedelta(seconds=number)):
             offered.append(task.key)
-        assert_within_limits(work, at_once, per_server)
+        assert_within_limits(work, at_once, most)
     while taken(work) or work.running:  # everything that was taken in comes to its turn
         ended += end_all(work)
     assert sorted(ended) == sorted(offered)
@@ -136,11 +148,12 @@ def end_all(work: Workload, most: int = 99) -> list[str]:
     return [task.key for task in ended]
 
 
-def assert_within_limits(work: Workload, at_once: int, per_server: int) -> None:
+def assert_within_limits(work: Workload, at_once: int, most: int) -> None:
     running = work.running
     assert len(running) <= at_once
     assert len({task.key for task in running}) == len(running)
     beside = Counter((task.kind, task.server) for task in running)
-    assert max(beside.values(), default=0) <= per_server
+    assert beside.pop((Kind.BACKUP, "a"), 0) <= most
+    assert max(beside.values(), default=0) <= 1
     if at_once > 1:
         assert sum(task.kind is Kind.DRILL for task in running) < at_once

@@ -1,0 +1,172 @@
+"""What is backed up and drilled when: jobs from the configuration, tasks for the crew.
+
+A job of this room only puts a task into the queue; when its turn comes, a worker does it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from guardian.adapters.postgres.source import ALL_DATABASES
+from guardian.backup.schedule import AFTER_BACKUP, parse_schedule
+from guardian.daemon.app import App
+from guardian.daemon.crew import Crew
+from guardian.daemon.jobs import Jobs
+from guardian.daemon.timetable import History, Timetable, backup_history
+from guardian.daemon.work import Kind, Task
+from guardian.daemon.worker import Outcome, Result
+from guardian.errors import GuardianError
+from guardian.model import BackupId, BackupRecord, DatabaseRef
+
+_log = logging.getLogger(__name__)
+
+DISCOVER_EVERY = timedelta(minutes=10)
+_TRIES_LOOKED_AT = 20
+_DRILL_AGAIN = timedelta(hours=1)
+_MOST_DRILL_TRIES = 3
+"""A drill that gave no verdict at all (the host has no room, say) is tried so often."""
+
+
+class Planner:
+    """The schedule of all databases under one configuration."""
+
+    def __init__(self, app: App, jobs: Jobs, crew: Crew) -> None:
+        self._app = app
+        self._jobs = jobs
+        self._crew = crew
+        self._known: dict[str, tuple[DatabaseRef, ...]] = {}
+        self._drill_tries: dict[BackupId, tuple[int, datetime]] = {}
+
+    @property
+    def databases(self) -> tuple[DatabaseRef, ...]:
+        """All that are guarded, as far as they are known."""
+        return tuple(ref for refs in self._known.values() for ref in refs)
+
+    def begin(self) -> None:
+        """Plan every server; those whose databases are to be discovered, as they are."""
+        for name, server in self._app.config.servers.items():
+            if server.databases is not None and ALL_DATABASES in server.databases:
+                self._plan(name, self._remembered(name))
+                self._jobs.every(
+                    f"databases:{name}", DISCOVER_EVERY, lambda name=name: self._discover(name)
+                )
+            else:
+                names = self._app.source(name).databases()  # by name: nobody is asked
+                self._plan(name, [DatabaseRef(name, one) for one in names])
+
+    def ended(self, outcome: Outcome) -> None:
+        """A task has ended: what follows from it."""
+        task = outcome.task
+        if task.kind is Kind.BACKUP:
+            self.drill_new_backups()
+        elif task.kind is Kind.DRILL and task.backup is not None:
+            if outcome.proof is not None:
+                self._drill_tries.pop(task.backup, None)
+            elif outcome.result in {Result.INTERRUPTED, Result.LOCKED}:
+                count, _ = self._drill_tries.get(task.backup, (1, datetime.now(UTC)))
+                again = self._app.clock.now() + timedelta(minutes=1)
+                self._drill_tries[task.backup] = (count - 1, again)
+
+    def drill_new_backups(self) -> None:
+        """Offer a drill of each latest backup that nobody has drilled, where that is asked for.
+
+        Asked of the catalog, not remembered: so it makes no difference who made the backup, nor
+        what died between the backup and its drill.
+        """
+        for ref in self.databases:
+            if self._app.server(ref.server).verify.schedule != AFTER_BACKUP:
+                continue
+            newest = next(iter(self._app.catalog.backups(ref.server, ref.database, limit=1)), None)
+            if newest is not None and newest.proven is None and not self._was_drilled(newest):
+                self._offer_drill(newest)
+
+    # --- within ---
+
+    def _remembered(self, server: str) -> list[DatabaseRef]:
+        """Those that have been backed up, until the server can be asked."""
+        tries = self._app.catalog.tries(server, limit=200)
+        excluded = self._app.source(server).is_excluded
+        return sorted({one.ref for one in tries if not excluded(one.ref.database)})
+
+    def _discover(self, name: str) -> None:
+        """Ask the server which databases there are; raises what that raises."""
+        found = [DatabaseRef(name, one) for one in self._app.source(name).databases()]
+        self._plan(name, found)
+
+    def _plan(self, server: str, refs: list[DatabaseRef]) -> None:
+        """Jobs for these, and for no other of this server."""
+        before = self._known.get(server, ())
+        self._known[server] = tuple(refs)
+        for ref in before:
+            if ref not in refs:
+                _log.info("%s is not there any more", ref)
+                self._jobs.remove(f"backup:{ref}")
+                self._jobs.remove(f"drill:{ref}")
+        for ref in refs:
+            if ref not in before:
+                self._plan_backups(ref)
+                self._plan_drills(ref)
+
+    def _plan_backups(self, ref: DatabaseRef) -> None:
+        section = self._app.server(ref.server).backup
+        if section.schedule is None:
+            return
+        tries = self._app.catalog.tries(ref.server, ref.database, limit=_TRIES_LOOKED_AT)
+        table = Timetable(
+            parse_schedule(section.schedule),
+            ZoneInfo(section.timezone),
+            section.jitter,
+            f"backup:{ref}",
+        )
+        history = backup_history(tries, self._app.clock.now())
+        self._by(f"backup:{ref}", table, history, lambda: self._crew.offer(Task(Kind.BACKUP, ref)))
+
+    def _plan_drills(self, ref: DatabaseRef) -> None:
+        section = self._app.server(ref.server).verify
+        if section.schedule in {None, AFTER_BACKUP}:
+            return
+        assert section.schedule is not None
+        table = Timetable(parse_schedule(section.schedule), ZoneInfo(section.timezone))
+        last = next(iter(self._app.catalog.drills(ref, limit=1)), None)
+        began = None if last is None else last.at - timedelta(seconds=last.seconds)
+        self._by(f"drill:{ref}", table, History(began), lambda: self._drill_latest(ref))
+
+    def _by(
+        self, name: str, table: Timetable, history: History, work: Callable[[], object]
+    ) -> None:
+        first = table.next_start(history, self._app.clock.now())
+        if first <= self._app.clock.now():
+            _log.info("%s is due since %s", name, first.isoformat(timespec="seconds"))
+        self._jobs.by(name, table, history, work)
+
+    def _drill_latest(self, ref: DatabaseRef) -> None:
+        newest = next(iter(self._app.catalog.backups(ref.server, ref.database, limit=1)), None)
+        if newest is None:
+            _log.warning("%s: there is no backup to drill yet", ref)
+            return
+        self._crew.offer(self._drill_task(newest))
+
+    def _was_drilled(self, backup: BackupRecord) -> bool:
+        """Whether there is a record of a drill, or it was tried in vain often enough."""
+        count, again = self._drill_tries.get(backup.id, (0, self._app.clock.now()))
+        if count >= _MOST_DRILL_TRIES or again > self._app.clock.now():
+            return True
+        return bool(self._app.catalog.proofs(backup.id))
+
+    def _offer_drill(self, backup: BackupRecord) -> None:
+        if self._crew.offer(self._drill_task(backup)):
+            count, _ = self._drill_tries.get(backup.id, (0, None))
+            again = self._app.clock.now() + _DRILL_AGAIN
+            self._drill_tries[backup.id] = (count + 1, again)
+
+    def _drill_task(self, backup: BackupRecord) -> Task:
+        """From a local store where there is one, as ``guardian verify`` does."""
+        known = [name for name in backup.stores if name in self._app.config.stores]
+        if not known:
+            raise GuardianError(f"backup {backup.id} lies in no store that is configured")
+        stores = self._app.config.stores
+        store = min(known, key=lambda name: stores[name].kind != "local")
+        return Task(Kind.DRILL, backup.ref, backup.id, store)
