@@ -35,6 +35,7 @@ def set_up_logging(
     root.setLevel(level)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 class TextFormatter(logging.Formatter):

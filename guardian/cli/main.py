@@ -36,6 +36,7 @@ COMMANDS = {
     "doctor": ("guardian.cli.doctor:doctor", "Check all that backups depend on, with the mend."),
     "init": ("guardian.cli.init:init", "Write a configuration and a passphrase file."),
     "replay": ("guardian.cli.audit:replay", "What the policies would have done to what was seen."),
+    "run": ("guardian.cli.run:run", "Guard everything, until told to stop: the daemon."),
     "restore": ("guardian.cli.restore:restore", "Restore a backup into a database."),
     "kill": ("guardian.cli.kill:kill", "End one session, or its query: safely, audited."),
     "locks": ("guardian.cli.sessions:locks", "Who holds up whom, each root with its tree."),

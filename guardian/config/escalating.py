@@ -218,7 +218,9 @@ class ServiceConfig(Section):
     token: Secret | None = Field(None, description="for the dashboard; required beyond loopback")
     log: LogConfig = Field(LogConfig(), description="logs go to stderr")
     tasks_at_once: Count = Field(
-        2, le=64, description="backups, drills and prunes at once; drills leave a place for a backup"
+        2,
+        le=64,
+        description="backups, drills and prunes at once; drills leave a place for a backup",
     )
     stop_timeout: PositiveDuration = Field(
         timedelta(seconds=60), description="how long running backups may take to end at a stop"

@@ -43,10 +43,17 @@ class App:
     """Guardian, put together. Leaving the ``with`` block lets go of what was opened."""
 
     def __init__(
-        self, config: Config, *, command: str = "guardian", clock: Clock | None = None
+        self,
+        config: Config,
+        *,
+        command: str = "guardian",
+        clock: Clock | None = None,
+        catalog: SqlCatalog | None = None,
     ) -> None:
         self.config = config
         self.clock: Clock = clock or SystemClock()
+        if catalog is not None:  # another one opened it, and closes it
+            self.catalog = catalog
         self._command = command
         self._opened = ExitStack()
 
@@ -221,12 +228,8 @@ class App:
         from guardian.backup.prune import Pruner
 
         section = self.server(ref.server)
-        pruner = Pruner(
-            stores=list(self.stores.values()),
-            catalog=self.catalog,
-            clock=self.clock,
-            holder=current_holder(self._command),
-        )
+        stores, holder = list(self.stores.values()), current_holder(self._command)
+        pruner = Pruner(stores=stores, catalog=self.catalog, clock=self.clock, holder=holder)
         return pruner.prune(
             ref,
             section.retention,

@@ -12,9 +12,12 @@ import re
 import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, SecretStr
 
 from guardian import __version__
@@ -147,8 +150,11 @@ def secrets_of(config: BaseModel) -> Iterator[str]:
 
 
 def _parts(text: str) -> Iterator[str]:
-    for found in _PASSWORD.finditer(text):
-        yield found[1].strip("'").replace("\\'", "'").replace("\\\\", "\\")
+    """Passwords within a DSN, and what is secret in a web address or a header."""
+    with suppress(psycopg.ProgrammingError):
+        password = conninfo_to_dict(text).get("password")
+        if password:
+            yield str(password)
     try:
         parts = urlsplit(text)
         password = parts.password
@@ -156,8 +162,12 @@ def _parts(text: str) -> Iterator[str]:
         return
     if password:
         yield password
-    if parts.scheme in {"http", "https"} and len(parts.path) > _SHORTEST:
-        yield parts.path.strip("/")  # a web hook's address is its secret
+    if parts.scheme in {"http", "https"}:  # a web hook's address is its secret
+        path = parts.path.strip("/")
+        yield from (path, path.partition("/")[2])
+    scheme, blank, credential = text.partition(" ")
+    if blank and scheme in {"Basic", "Bearer", "Token"}:
+        yield credential
 
 
 def _values(value: Any) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from guardian.daemon.state import State
 from guardian.daemon.vital_signs import backup_readings, file_systems
 from guardian.errors import CatalogError, GuardianError
 from guardian.model import Event
-from guardian.watch.outage import Change, Outage, OutageRules, ProbeResult, observe
+from guardian.watch.outage import Change, ChangeKind, Outage, OutageRules, ProbeResult, observe
 from guardian.watch.readings import (
     BACKUP_VITALS,
     DATABASE_VITALS,
@@ -35,6 +35,13 @@ _log = logging.getLogger(__name__)
 SLOW_VITALS_EVERY = timedelta(minutes=10)
 """What changes slowly, and asks every database: sequences, indexes."""
 _CLOSING_SECONDS = 10.0
+_WORDS = {
+    ChangeKind.SUSPECTED: "does not answer",
+    ChangeKind.CLEARED: "answers again",
+    ChangeKind.WENT_DOWN: "is down",
+    ChangeKind.CAUSE_CHANGED: "is still down",
+    ChangeKind.CAME_UP: "is up again",
+}
 
 Told = Callable[[str], object]
 """Hears the name of a scope of which something new is known: ``outage:main``."""
@@ -62,9 +69,11 @@ class ProbeGuard:
         self._outage, change = observe(self._outage, self._probe(), self._rules)
         self._note(self._outage)
         if change is not None:
-            level = logging.WARNING if change.cause is not None else logging.INFO
-            text = f": {change.text}" if change.text else ""
-            _log.log(level, "%s %s%s", self._thing, change.kind.value.replace("_", " "), text)
+            good = change.kind in {ChangeKind.CLEARED, ChangeKind.CAME_UP}
+            what = _WORDS[change.kind] if change.since is not None else "answers"
+            text = f": {change.text}" if change.text and not good else ""
+            level = logging.INFO if good else logging.WARNING
+            _log.log(level, "%s %s%s", self._thing, what, text)
         return change
 
 
@@ -89,6 +98,11 @@ class ServerGuard:
             Outage() if known is None else known.outage,
             lambda outage: state.server(name, outage=outage),
         )
+
+    @property
+    def name(self) -> str:
+        """Of the server."""
+        return self._name
 
     def probe(self) -> None:
         """Does it let us in and answer?"""

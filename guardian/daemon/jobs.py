@@ -51,9 +51,12 @@ Crashed = Callable[[str, BaseException], object]
 class Jobs:
     """All jobs of the daemon. May be used from any thread."""
 
-    def __init__(self, clock: Clock, crashed: Crashed) -> None:
+    def __init__(
+        self, clock: Clock, crashed: Crashed, went_well: Callable[[str], object] = lambda _: None
+    ) -> None:
         self._clock = clock
         self._crashed = crashed
+        self._went_well = went_well
         self._lock = threading.Lock()
         self._jobs: dict[str, _Job] = {}
         self._tracks: dict[str, _Track] = {}
@@ -196,6 +199,8 @@ class Jobs:
         except Exception as failure:  # noqa: BLE001 - it must hurt no other job
             error = type(failure).__name__
             self._crashed(job.name, failure)
+        else:
+            self._went_well(job.name)
         finally:
             with self._lock:
                 track.end(self._clock, error)

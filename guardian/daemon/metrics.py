@@ -262,8 +262,8 @@ def _jobs(snapshot: Snapshot) -> Iterator[Metric]:
         stuck.add_metric([job.name], job.stuck)
         runs.add_metric([job.name], job.runs)
     crashes = CounterMetricFamily("guardian_crashes_total", "Unexpected errors.", labels=("job",))
-    for name, count in snapshot.memory.crashes.items():
-        crashes.add_metric([name], count)
+    for name, crash in snapshot.memory.crashes.items():
+        crashes.add_metric([name], crash.count)
     yield from (ran, failures, stuck, runs, crashes)
 
 

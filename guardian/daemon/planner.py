@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from guardian.adapters.postgres.source import ALL_DATABASES
@@ -18,8 +19,7 @@ from guardian.daemon.jobs import Jobs
 from guardian.daemon.timetable import History, Timetable, backup_history
 from guardian.daemon.work import Kind, Task
 from guardian.daemon.worker import Outcome, Result
-from guardian.errors import GuardianError
-from guardian.model import BackupId, BackupRecord, DatabaseRef
+from guardian.model import BackupId, BackupRecord, DatabaseRef, RunStatus
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Planner:
         self._jobs = jobs
         self._crew = crew
         self._known: dict[str, tuple[DatabaseRef, ...]] = {}
+        self._planned: set[str] = set()
         self._drill_tries: dict[BackupId, tuple[int, datetime]] = {}
 
     @property
@@ -45,30 +46,40 @@ class Planner:
         """All that are guarded, as far as they are known."""
         return tuple(ref for refs in self._known.values() for ref in refs)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The jobs that it has made."""
+        return frozenset(self._planned)
+
     def begin(self) -> None:
-        """Plan every server; those whose databases are to be discovered, as they are."""
+        """Plan every server; what is to be discovered, as it is discovered.
+
+        Raises:
+            CatalogError: the catalog cannot be used.
+        """
         for name, server in self._app.config.servers.items():
             if server.databases is not None and ALL_DATABASES in server.databases:
                 self._plan(name, self._remembered(name))
-                self._jobs.every(
-                    f"databases:{name}", DISCOVER_EVERY, lambda name=name: self._discover(name)
-                )
+                self._planned.add(f"databases:{name}")
+                self._jobs.every(f"databases:{name}", DISCOVER_EVERY, partial(self._discover, name))
             else:
                 names = self._app.source(name).databases()  # by name: nobody is asked
                 self._plan(name, [DatabaseRef(name, one) for one in names])
 
     def ended(self, outcome: Outcome) -> None:
-        """A task has ended: what follows from it."""
+        """A task has ended: what follows from it.
+
+        Raises:
+            CatalogError: the catalog cannot be used.
+        """
         task = outcome.task
         if task.kind is Kind.BACKUP:
             self.drill_new_backups()
-        elif task.kind is Kind.DRILL and task.backup is not None:
-            if outcome.proof is not None:
-                self._drill_tries.pop(task.backup, None)
-            elif outcome.result in {Result.INTERRUPTED, Result.LOCKED}:
-                count, _ = self._drill_tries.get(task.backup, (1, datetime.now(UTC)))
-                again = self._app.clock.now() + timedelta(minutes=1)
-                self._drill_tries[task.backup] = (count - 1, again)
+        elif task.kind is Kind.RECOVER:
+            self._make_up()
+        elif outcome.proof is not None or outcome.result in {Result.INTERRUPTED, Result.LOCKED}:
+            # It told, or others kept it from telling: neither is a try in vain.
+            self._drill_tries.pop(task.backup or BackupId(""), None)
 
     def drill_new_backups(self) -> None:
         """Offer a drill of each latest backup that nobody has drilled, where that is asked for.
@@ -79,7 +90,7 @@ class Planner:
         for ref in self.databases:
             if self._app.server(ref.server).verify.schedule != AFTER_BACKUP:
                 continue
-            newest = next(iter(self._app.catalog.backups(ref.server, ref.database, limit=1)), None)
+            newest = self._newest(ref)
             if newest is not None and newest.proven is None and not self._was_drilled(newest):
                 self._offer_drill(newest)
 
@@ -103,8 +114,8 @@ class Planner:
         for ref in before:
             if ref not in refs:
                 _log.info("%s is not there any more", ref)
-                self._jobs.remove(f"backup:{ref}")
-                self._jobs.remove(f"drill:{ref}")
+                self._remove(f"backup:{ref}")
+                self._remove(f"drill:{ref}")
         for ref in refs:
             if ref not in before:
                 self._plan_backups(ref)
@@ -140,14 +151,29 @@ class Planner:
         first = table.next_start(history, self._app.clock.now())
         if first <= self._app.clock.now():
             _log.info("%s is due since %s", name, first.isoformat(timespec="seconds"))
+        self._planned.add(name)
         self._jobs.by(name, table, history, work)
 
+    def _remove(self, name: str) -> None:
+        self._planned.discard(name)
+        self._jobs.remove(name)
+
     def _drill_latest(self, ref: DatabaseRef) -> None:
-        newest = next(iter(self._app.catalog.backups(ref.server, ref.database, limit=1)), None)
+        newest = self._newest(ref)
         if newest is None:
             _log.warning("%s: there is no backup to drill yet", ref)
-            return
-        self._crew.offer(self._drill_task(newest))
+        elif (task := self._drill_task(newest)) is not None:
+            self._crew.offer(task)
+
+    def _newest(self, ref: DatabaseRef) -> BackupRecord | None:
+        return next(iter(self._app.catalog.backups(ref.server, ref.database, limit=1)), None)
+
+    def _make_up(self) -> None:
+        """Runs that died were settled: what they have cost is made up for."""
+        for ref in self.databases:
+            tries = self._app.catalog.tries(ref.server, ref.database, limit=1)
+            if tries and tries[0].status is RunStatus.INTERRUPTED:
+                self._plan_backups(ref)
 
     def _was_drilled(self, backup: BackupRecord) -> bool:
         """Whether there is a record of a drill, or it was tried in vain often enough."""
@@ -157,16 +183,18 @@ class Planner:
         return bool(self._app.catalog.proofs(backup.id))
 
     def _offer_drill(self, backup: BackupRecord) -> None:
-        if self._crew.offer(self._drill_task(backup)):
+        task = self._drill_task(backup)
+        if task is not None and self._crew.offer(task):
             count, _ = self._drill_tries.get(backup.id, (0, None))
             again = self._app.clock.now() + _DRILL_AGAIN
             self._drill_tries[backup.id] = (count + 1, again)
 
-    def _drill_task(self, backup: BackupRecord) -> Task:
+    def _drill_task(self, backup: BackupRecord) -> Task | None:
         """From a local store where there is one, as ``guardian verify`` does."""
-        known = [name for name in backup.stores if name in self._app.config.stores]
-        if not known:
-            raise GuardianError(f"backup {backup.id} lies in no store that is configured")
         stores = self._app.config.stores
+        known = [name for name in backup.stores if name in stores]
+        if not known:
+            _log.warning("backup %s lies in no store that is configured", backup.id)
+            return None
         store = min(known, key=lambda name: stores[name].kind != "local")
         return Task(Kind.DRILL, backup.ref, backup.id, store)

@@ -135,6 +135,19 @@ class ConfigNow:
 
 
 @dataclass(frozen=True, slots=True)
+class CrashNow:
+    """Unexpected errors of one job or task: how many since the start, and the latest.
+
+    ``over``: it has run and gone well since.
+    """
+
+    count: int
+    at: datetime
+    text: str
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the jobs have found, as of its last change; a part of every :class:`Snapshot`.
 
@@ -142,7 +155,7 @@ class Memory:
     task. ``drills`` holds the latest drill of each database that this process knows of.
     ``holder`` names the active process while this one is standby. The counters begin with the
     process: ``kills`` by (server, policy, action, outcome), ``tasks_done`` by (kind, server,
-    database, what came of it), ``crashes`` (unexpected errors) by job.
+    database, what came of it), ``crashes`` (unexpected errors) by job or task.
     """
 
     role: Role
@@ -164,7 +177,7 @@ class Memory:
     """When each dead man's switch last heard from us."""
     kills: Mapping[tuple[str, str, str, str], int] = field(default_factory=dict)
     tasks_done: Mapping[tuple[str, str, str, str], int] = field(default_factory=dict)
-    crashes: Mapping[str, int] = field(default_factory=dict)
+    crashes: Mapping[str, CrashNow] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +256,20 @@ class State:
         server, database = ("", "") if ref is None else (ref.server, ref.database)
         self._count("tasks_done", (kind, server, database, result))
 
-    def count_crash(self, job: str) -> None:
-        """One more unexpected error."""
-        self._count("crashes", job)
+    def crashed(self, name: str, at: datetime, text: str) -> None:
+        """One more unexpected error of a job or task; ``text`` holds no secret."""
+        with self._lock:
+            before = self._memory.crashes.get(name)
+            now = CrashNow(1 if before is None else before.count + 1, at, text)
+            self._memory = replace(self._memory, crashes={**self._memory.crashes, name: now})
+
+    def went_well(self, name: str) -> None:
+        """A job or task has run without an unexpected error."""
+        with self._lock:
+            before = self._memory.crashes.get(name)
+            if before is not None and not before.over:
+                crashes = {**self._memory.crashes, name: replace(before, over=True)}
+                self._memory = replace(self._memory, crashes=crashes)
 
     def catalog_written(self, at: datetime) -> None:
         """Something went into the catalog."""

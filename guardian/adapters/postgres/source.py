@@ -121,6 +121,7 @@ class PostgresSource:
         return DatabaseFacts(system_identifier=identifier, extensions=extensions, **row)
 
     def is_excluded(self, name: str) -> bool:
+        """Whether the config leaves out a database of that name, where it says ``"*"``."""
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._excluded)
 
 

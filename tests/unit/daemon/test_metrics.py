@@ -164,7 +164,7 @@ def test_the_daemon_its_jobs_tasks_and_channels() -> None:
     state = State(memory())
     state.change(channels=(ChannelNow("pager"), ChannelNow("mail", NOW, "550")))
     state.count_task("backup", MINA, "succeeded")
-    state.count_crash("watch:main")
+    state.crashed("watch:main", NOW, "KeyError")
     proof = ProofRecord(BACKUP.id, "local", ProofResult.PROVEN, NOW, seconds=9, restore_seconds=4)
     state.drilled(MINA, proof)
     state.heard("ping", NOW)

@@ -1,0 +1,210 @@
+"""What the active daemon does: all jobs, guards and tasks of one configuration.
+
+A standby has none. Begun when the lease is had, ended when it is lost or the process is to end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+
+from guardian.daemon.app import App
+from guardian.daemon.crew import Crew
+from guardian.daemon.guards import ServerGuard, other_probe
+from guardian.daemon.jobs import Jobs, Work
+from guardian.daemon.overview import database_statuses
+from guardian.daemon.planner import Planner
+from guardian.daemon.state import State, TaskNow
+from guardian.daemon.telling import Telling
+from guardian.daemon.work import Kind, Task, Workload
+from guardian.daemon.worker import Assignment, LogSettings, Outcome, Result
+from guardian.errors import CatalogError
+
+_log = logging.getLogger(__name__)
+
+VITALS_EVERY = timedelta(minutes=1)
+_DRILLS_EVERY = timedelta(minutes=1)
+_OVERVIEW_EVERY = timedelta(minutes=1)
+_TIDY_EVERY = timedelta(days=1)
+_TIDY_FIRST = timedelta(minutes=10)
+_LOOK_ALLOWANCE = timedelta(minutes=5)
+"""A round of the watch waits for the ends of those that it hit."""
+_VITALS_ALLOWANCE = timedelta(minutes=15)
+"""Hundreds of databases are asked one after the other."""
+_LATE = timedelta(minutes=30)
+"""How long beyond its own timeout a task may take before its process is ended."""
+
+
+class Duty:
+    """All that runs. ``begin`` once, ``reload`` at will, ``stop`` once, all from one thread."""
+
+    def __init__(self, app: App, jobs: Jobs, state: State, tell: Telling, log: LogSettings) -> None:
+        self._app = app
+        self._jobs = jobs
+        self._state = state
+        self._tell = tell
+        self._log = log
+        self._workload = Workload()
+        self._crew = Crew(
+            self._workload, app.clock, assign=self._assign, ended=self._ended, crashed=tell.crash
+        )
+        self._planner = Planner(app, jobs, self._crew)
+        self._guards: list[ServerGuard] = []
+        self._own: set[str] = set()
+
+    def begin(self) -> None:
+        """Begin everything; first of all, settle what an earlier life left unfinished.
+
+        Raises:
+            CatalogError: the catalog cannot be used; nothing runs then.
+        """
+        try:
+            self._plan(self._app)
+        except CatalogError:
+            self.stop()
+            raise
+        self._crew.offer(Task(Kind.RECOVER))
+
+    def reload(self, app: App, log: LogSettings) -> None:
+        """Go on under another configuration. What runs goes on as it was begun."""
+        self._log = log
+        before = self._guards
+        self._plan(app)
+        for guard in before:
+            guard.close()
+
+    def stop(self) -> None:
+        """Begin nothing any more, let workers undo what they began; see :meth:`wait`."""
+        for name in self._own | self._planner.names:
+            self._jobs.remove(name)
+        count = self._crew.stop()
+        if count:
+            _log.info("%d tasks are running and are being cancelled", count)
+
+    def wait(self, seconds: float) -> bool:
+        """Until the last worker has ended, for so long at most; whether that is so."""
+        return self._crew.wait(seconds)
+
+    def kill(self) -> None:
+        """End the workers at once; the next start settles what they leave."""
+        self._crew.kill()
+
+    def close(self) -> None:
+        """Write recordings to their end and hang up."""
+        with ExitStack() as stack:
+            for guard in self._guards:
+                stack.callback(guard.close)
+
+    def offer(self, task: Task) -> bool:
+        """Put a task in the queue, for a person; False when the same is at hand already."""
+        return self._crew.offer(task)
+
+    def tasks(self) -> Sequence[TaskNow]:
+        """What runs and what waits."""
+        return self._crew.now()
+
+    # --- planning ---
+
+    def _plan(self, app: App) -> None:
+        """Jobs as this configuration has them, in the place of those that were."""
+        config = app.config
+        guards = [ServerGuard(app, name, self._state, self._tell.news) for name in config.servers]
+        probes = [other_probe(app, one, self._state, self._tell.news) for one in config.probes]
+        before = self._own | self._planner.names
+        self._app, self._guards, self._own = app, guards, set()
+        self._planner = Planner(app, self._jobs, self._crew)
+        self._planner.begin()
+        self._workload.resize(
+            config.service.tasks_at_once,
+            {name: server.backup.at_once for name, server in config.servers.items()},
+        )
+        self._workload.withdraw(frozenset(config.servers))
+        self._state.keep_only(config.servers, [one.name for one in config.probes])
+        self._plan_servers(guards)
+        for probe, section in zip(probes, config.probes, strict=True):
+            self._every(f"probe of {section.name}", section.interval, probe.round)
+        self._every("drills", _DRILLS_EVERY, self._planner.drill_new_backups)
+        self._every("overview", _OVERVIEW_EVERY, self.look_over)
+        self._every("tidy", _TIDY_EVERY, self._tidy, first_in=_TIDY_FIRST)
+        for name in before - self._own - self._planner.names:
+            self._jobs.remove(name)
+        self._crew.begin()
+
+    def _plan_servers(self, guards: Sequence[ServerGuard]) -> None:
+        for place, guard in enumerate(guards):
+            name, section = guard.name, self._app.server(guard.name)
+            share = place / len(guards)  # not all at the same instant
+            every = section.outage.interval
+            self._every(f"probe:{name}", every, guard.probe, first_in=share * every)
+            every = section.watch.interval
+            self._every(
+                f"watch:{name}",
+                every,
+                guard.watch,
+                first_in=share * every,
+                allowance=_LOOK_ALLOWANCE,
+            )
+            self._every(
+                f"vitals:{name}",
+                VITALS_EVERY,
+                guard.read_vitals,
+                first_in=share * VITALS_EVERY / 4,
+                allowance=_VITALS_ALLOWANCE,
+            )
+
+    def _every(
+        self,
+        name: str,
+        interval: timedelta,
+        work: Work,
+        *,
+        first_in: timedelta = timedelta(0),
+        allowance: timedelta | None = None,
+    ) -> None:
+        self._own.add(name)
+        self._jobs.every(name, interval, work, first_in=first_in, allowance=allowance)
+
+    def _tidy(self) -> None:
+        self._crew.offer(Task(Kind.PRUNE))
+
+    # --- tasks ---
+
+    def _assign(self, task: Task) -> tuple[Assignment, timedelta | None]:
+        return Assignment(task, self._app.config, self._log), self._limit(task)
+
+    def _limit(self, task: Task) -> timedelta | None:
+        """A task has a timeout of its own; where it does not keep to that, its process is ended."""
+        section = None if task.server is None else self._app.config.servers.get(task.server)
+        if section is None:
+            return None
+        if task.kind is Kind.BACKUP:
+            own, tries = section.backup.timeout, section.backup.attempts
+            return None if own is None else own * tries + _LATE
+        if task.kind is Kind.DRILL:
+            return None if section.verify.timeout is None else section.verify.timeout + _LATE
+        return None
+
+    def _ended(self, outcome: Outcome) -> None:
+        """A task has ended, on its worker's thread."""
+        task = outcome.task
+        self._state.count_task(task.kind, task.ref, outcome.result)
+        if task.ref is not None and outcome.proof is not None:
+            self._state.drilled(task.ref, outcome.proof)
+        text = f"{task}: {outcome.result}" + (f": {outcome.message}" if outcome.message else "")
+        good = outcome.result in {Result.DONE, "succeeded", "proven"}
+        _log.log(logging.INFO if good else logging.WARNING, "%s", text)
+        if outcome.result == Result.CRASHED:
+            self._tell.died(str(task), outcome.message, task.ref)
+            if task.kind is not Kind.RECOVER:
+                self._crew.offer(Task(Kind.RECOVER))
+        else:
+            self._state.went_well(str(task))
+        self._planner.ended(outcome)
+        self.look_over()
+        self._tell.news("tasks")
+
+    def look_over(self) -> None:
+        """Read from the catalog how each database stands."""
+        self._state.change(databases=tuple(database_statuses(self._app)))

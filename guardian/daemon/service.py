@@ -1,0 +1,426 @@
+"""``guardian run``: the life of the daemon's process, from its start to its exit.
+
+One thread, the main one, decides: it takes signals and what the lease's job found out of one queue,
+and between them looks at clock and watchdog. So a reload, a stop and a take-over never meet.
+
+    start ── catalog, lease ──┬─ had: active ── SIGHUP: reload ── lease lost: standby ─┐
+                              └─ another's: standby ── it lapsed: active ◄─────────────┘
+    SIGTERM: nothing new begins, running tasks undo what they began, recordings are saved, the lease
+    is given back: 0. A second SIGTERM does not wait for the tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import secrets
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from types import FrameType
+
+from guardian import __version__
+from guardian.adapters.process import current_holder
+from guardian.adapters.systemd import Notifier
+from guardian.config import Loaded
+from guardian.daemon.app import App
+from guardian.daemon.crashes import CrashReporter
+from guardian.daemon.duty import Duty
+from guardian.daemon.health import Health, judge
+from guardian.daemon.jobs import Jobs
+from guardian.daemon.state import ConfigNow, Memory, Role, Snapshot, State
+from guardian.daemon.telling import Telling
+from guardian.daemon.tenure import RENEW_EVERY, Standing, Tenure
+from guardian.daemon.worker import LogSettings
+from guardian.errors import CatalogError, ConfigError, ExitCode
+from guardian.logs import set_up_logging
+from guardian.ports import Clock
+
+_log = logging.getLogger(__name__)
+
+COMMAND = "guardian run"
+_TICK_SECONDS = 1.0
+_JUMP_SECONDS = 2.0
+"""So much the wall clock may drift in a tick before it counts as a jump."""
+_CLOSING_SECONDS = 10.0
+_HURRY_SECONDS = 5.0
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A signal came in."""
+
+    number: int
+
+
+Message = Signalled | Standing
+"""What the main thread waits for: signals, and what became of the lease."""
+
+
+class Service:
+    """The daemon's process. ``load`` reads the configuration, at the start and at each reload."""
+
+    def __init__(
+        self,
+        load: Callable[[], Loaded],
+        *,
+        clock: Clock,
+        notifier: Notifier,
+        verbosity: int = 0,
+    ) -> None:
+        self._load = load
+        self._clock = clock
+        self._notifier = notifier
+        self._verbosity = verbosity
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._run_id = secrets.token_hex(3)
+        self._duty: Duty | None = None
+
+    def run(self) -> ExitCode:
+        """Live, until a signal ends it.
+
+        Raises:
+            ConfigError: the configuration cannot be used.
+            CatalogError: the catalog cannot be used.
+        """
+        loaded = self._load()
+        self._set_up(loaded)
+        with ExitStack() as stack:
+            stack.callback(self._tell.crashes.close)
+            stack.enter_context(self._app)
+            self._app.catalog  # noqa: B018 - opened and migrated here, or not at all
+            stack.enter_context(_Signals(self._messages.put))
+            return self._live()
+
+    # --- for those who show it ---
+
+    def snapshot(self) -> Snapshot:
+        """What is known at this moment; from any thread."""
+        duty = self._duty
+        return Snapshot(
+            at=self._clock.now(),
+            memory=self._state.memory,
+            pulse_age=self._jobs.pulse_age,
+            jobs=self._jobs.now(),
+            tasks=() if duty is None else tuple(duty.tasks()),
+        )
+
+    def health(self) -> Health:
+        """Whether the daemon itself is well; from any thread."""
+        return judge(self.snapshot())
+
+    # --- start ---
+
+    def _set_up(self, loaded: Loaded) -> None:
+        self._log = self._log_settings(loaded)
+        self._set_up_logging()
+        now = self._clock.now()
+        config = loaded.config
+        self._app = App(config, command=COMMAND, clock=self._clock)
+        self._state = State(
+            Memory(Role.STARTING, self._run_id, __version__, now, ConfigNow(str(loaded.path), now))
+        )
+        self._tell = Telling(lambda: self._app, self._state, CrashReporter.of(config, self._run_id))
+        self._jobs = Jobs(self._clock, self._tell.crash, self._state.went_well)
+
+    def _log_settings(self, loaded: Loaded) -> LogSettings:
+        section = loaded.config.service.log
+        level = _LEVELS[section.level] - 10 * self._verbosity
+        return LogSettings(
+            max(level, logging.DEBUG),
+            section.format,
+            tracebacks=self._verbosity > 0,
+            run_id=self._run_id,
+        )
+
+    def _set_up_logging(self) -> None:
+        log = self._log
+        set_up_logging(log.level, style=log.style, tracebacks=log.tracebacks, run_id=log.run_id)
+
+    # --- life ---
+
+    def _live(self) -> ExitCode:
+        self._tenure = Tenure(self._app.catalog, current_holder(COMMAND))
+        _log.info("guardian %s, configuration %s", __version__, self._state.memory.config.path)
+        if self._tenure.claim():
+            self._take_up()
+        else:
+            self._stand_by()
+        self._jobs.every("lease", RENEW_EVERY, self._look_after_lease, first_in=RENEW_EVERY)
+        self._jobs.start()
+        self._notifier.ready(self._status())
+        rhythm = _Rhythm(self._clock)
+        try:
+            while True:
+                message = self._next_message()
+                if isinstance(message, Signalled):
+                    if message.number != signal.SIGHUP:
+                        return self._end(message.number)
+                    self._reload()
+                elif message is not None:
+                    self._follow(message)
+                self._tick(rhythm)
+        except Exception as error:
+            self._tell.crash("main thread", error)
+            self._end(signal.SIGTERM)
+            raise
+
+    def _next_message(self) -> Message | None:
+        with suppress(queue.Empty):
+            return self._messages.get(timeout=_TICK_SECONDS)
+        return None
+
+    def _tick(self, rhythm: _Rhythm) -> None:
+        """Between messages: the clock, the watchdog, the line for ``systemctl status``."""
+        if (jump := rhythm.jump()) is not None:
+            _log.warning("the clock has jumped by %+.0f s; all jobs are planned anew", jump)
+            self._jobs.realign()
+        self._notifier.status(self._status())
+        every = self._notifier.watchdog_every
+        if every is not None and rhythm.is_time(every) and self._makes_progress():
+            self._notifier.alive()
+
+    def _makes_progress(self) -> bool:
+        """Whether a restart would be of no use. A dead catalog or channel is not mended by one."""
+        failed = {"scheduler", "jobs"}
+        return not any(reason.split(":")[0] in failed for reason in self.health().reasons)
+
+    def _status(self) -> str:
+        snapshot = self.snapshot()
+        memory = snapshot.memory
+        if memory.role is not Role.ACTIVE:
+            return f"{memory.role}: {memory.holder or 'another daemon'} is active"
+        running = [str(one.task) for one in snapshot.tasks if one.started_at is not None]
+        health = self.health()
+        parts = [
+            f"guards {_count(len(memory.servers), 'server')}",
+            f"at work: {', '.join(running)}" if running else "",
+            f"{len(memory.incidents)} open incidents" if memory.incidents else "",
+            "; ".join(health.reasons),
+        ]
+        return ", ".join(part for part in parts if part)
+
+    # --- the lease ---
+
+    def _look_after_lease(self) -> None:
+        """A job: renew the lease, or as standby try to take it."""
+        now = self._clock.now()
+        if self._state.memory.role is Role.STANDBY:
+            if self._tenure.claim():
+                self._messages.put(Standing.HELD)
+            self._state.catalog_written(now)
+            return
+        standing = self._tenure.renew()
+        if standing is Standing.UNSURE:
+            self._state.catalog_failed(now, self._tenure.error)
+        else:
+            self._state.catalog_written(now)
+        if standing is Standing.LOST:
+            self._messages.put(standing)
+
+    def _follow(self, standing: Standing) -> None:
+        if standing is Standing.LOST and self._duty is not None:
+            _log.error("another daemon has taken over; this one stands by")
+            self._lay_down(_HURRY_SECONDS)
+            self._stand_by()
+        elif standing is Standing.HELD and self._duty is None:
+            self._tell.event("daemon.took_over", f"{current_holder(COMMAND)} is active now")
+            self._take_up()
+
+    def _take_up(self) -> None:
+        """Become the active one; where the catalog forbids that, a standby again."""
+        self._state.change(role=Role.ACTIVE, holder=None)
+        duty = Duty(self._app, self._jobs, self._state, self._tell, self._log)
+        try:
+            duty.begin()
+        except CatalogError as error:
+            _log.error("cannot begin: %s", error)
+            duty.close()
+            self._tenure.give_up()
+            self._stand_by()
+            return
+        self._duty = duty
+        servers = ", ".join(self._app.config.servers)
+        self._tell.event("daemon.started", f"guardian {__version__} guards {servers}")
+        _log.info("active; guards %s", servers)
+
+    def _stand_by(self) -> None:
+        self._state.change(role=Role.STANDBY, holder=self._tenure.rival)
+        _log.info("standing by; active is %s", self._tenure.rival or "not known")
+
+    def _lay_down(self, seconds: float) -> None:
+        """End all work, in so long at most."""
+        duty, self._duty = self._duty, None
+        if duty is None:
+            return
+        duty.stop()
+        if not duty.wait(seconds):
+            _log.warning("tasks do not end and are killed; their traces are removed later")
+            duty.kill()
+            duty.wait(_HURRY_SECONDS)
+        duty.close()
+
+    # --- reload ---
+
+    def _reload(self) -> None:
+        """Read the configuration again; one that cannot be used changes nothing."""
+        self._notifier.reloading()
+        memory = self._state.memory
+        try:
+            loaded = self._load()
+            self._refuse_change(loaded)
+        except ConfigError as error:
+            _log.error("the configuration stays as it was: %s", error)
+            self._state.change(
+                config=ConfigNow(memory.config.path, memory.config.loaded_at, str(error))
+            )
+            self._tell.event("config.refused", str(error))
+            self._tell.news("config")
+        else:
+            self._adopt(loaded)
+        self._notifier.ready(self._status())
+
+    def _refuse_change(self, loaded: Loaded) -> None:
+        old, new = self._app.config, loaded.config
+        for name, before, after in (
+            ("state_dir", old.state_dir, new.state_dir),
+            ("catalog", old.catalog_url, new.catalog_url),
+        ):
+            if before != after:
+                raise ConfigError(
+                    f"{loaded.path}: {name} cannot change while guardian runs",
+                    mend="systemctl restart guardian, or set it back",
+                )
+
+    def _adopt(self, loaded: Loaded) -> None:
+        self._log = self._log_settings(loaded)
+        self._set_up_logging()
+        self._app = App(
+            loaded.config, command=COMMAND, clock=self._clock, catalog=self._app.catalog
+        )
+        crashes, self._tell.crashes = (
+            self._tell.crashes,
+            CrashReporter.of(loaded.config, self._run_id),
+        )
+        crashes.close()
+        if self._duty is not None:
+            self._duty.reload(self._app, self._log)
+        self._state.change(config=ConfigNow(str(loaded.path), self._clock.now()))
+        self._tell.event("config.reloaded", str(loaded.path))
+        self._tell.news("config")
+        _log.info("the configuration was read again")
+
+    # --- end ---
+
+    def _end(self, number: int) -> ExitCode:
+        """Nothing new begins; what runs undoes what it began; then let go of everything."""
+        name = signal.Signals(number).name
+        _log.info("stopping on %s", name)
+        self._notifier.stopping(f"stopping on {name}")
+        self._state.change(role=Role.STOPPING)
+        self._jobs.stop()
+        duty = self._duty
+        if duty is not None:
+            duty.stop()
+            self._wait_for(duty)
+            self._tell.event("daemon.stopped", f"on {name}")
+        stuck = self._jobs.wait(_CLOSING_SECONDS)
+        if duty is not None:
+            duty.close()
+        self._tenure.give_up()
+        code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.DONE
+        if stuck:
+            self._leave_behind(stuck, code)
+        _log.info("stopped")
+        return code
+
+    def _wait_for(self, duty: Duty) -> None:
+        """The workers' end; a second signal, or the time being up, does not wait any more."""
+        timeout = self._app.config.service.stop_timeout.total_seconds()
+        deadline = self._clock.monotonic() + timeout
+        while not duty.wait(0.1):
+            if self._hurried():
+                _log.warning("a second signal: tasks are killed")
+            elif self._clock.monotonic() > deadline:
+                _log.warning("tasks still run after service.stop_timeout and are killed")
+            else:
+                continue
+            duty.kill()
+            duty.wait(_HURRY_SECONDS)
+            return
+
+    def _hurried(self) -> bool:
+        with suppress(queue.Empty):
+            while True:
+                message = self._messages.get_nowait()
+                if isinstance(message, Signalled) and message.number != signal.SIGHUP:
+                    return True
+        return False
+
+    def _leave_behind(self, stuck: Iterable[str], code: ExitCode) -> None:
+        """Threads that hang would keep the interpreter from ending."""
+        _log.warning("left behind, for they do not end: %s", ", ".join(stuck))
+        logging.shutdown()
+        os._exit(code)
+
+
+class _Rhythm:
+    """What the main thread remembers between its ticks."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = self._measured()
+        self._signed_at = 0.0
+
+    def jump(self) -> float | None:
+        """By how many seconds the wall clock has jumped since the last tick, if it has."""
+        measured = self._measured()
+        jump, self._offset = measured - self._offset, measured
+        return jump if abs(jump) > _JUMP_SECONDS else None
+
+    def is_time(self, every: float) -> bool:
+        """Whether that long has passed since this was last true."""
+        now = self._clock.monotonic()
+        if now - self._signed_at < every - _TICK_SECONDS:
+            return False
+        self._signed_at = now
+        return True
+
+    def _measured(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
+
+
+class _Signals:
+    """Signals as messages, for the length of a ``with`` block.
+
+    SimpleQueue.put may be called from a handler whatever the main thread is at.
+    """
+
+    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self, put: Callable[[Message], object]) -> None:
+        self._put = put
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in self.NUMBERS:
+            self._before[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self._put(Signalled(number))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
