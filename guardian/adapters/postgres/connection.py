@@ -16,6 +16,7 @@ import psycopg
 from psycopg import conninfo
 
 from guardian.adapters.postgres.losing import is_lost, words_of_loss
+from guardian.adapters.postgres.startup import Startup, with_options
 from guardian.errors import (
     Cause,
     ConfigError,
@@ -75,6 +76,7 @@ class Connector:
             ConfigError: when it is not a libpq URI or keyword string.
         """
         self.server = server
+        self.startup = Startup()
         try:
             parameters = conninfo.conninfo_to_dict(dsn)
         except psycopg.ProgrammingError as error:
@@ -117,10 +119,10 @@ class Connector:
         """The same, with settings for each session from its first moment on."""
         if not settings:
             return self
-        words = [f"-c {name}={value}" for name, value in settings.items()]
-        options = " ".join([self._parameters.get("options", ""), *words]).strip()
-        parameters = {**self._parameters, "options": options}
-        return Connector(self.server, conninfo.make_conninfo("", **parameters))
+        parameters = with_options(self._parameters, settings)
+        connector = Connector(self.server, conninfo.make_conninfo("", **parameters))
+        connector.startup = self.startup
+        return connector
 
     def scrub(self, text: str) -> str:
         """The text without this server's secrets."""
@@ -140,7 +142,7 @@ class Connector:
         }
 
     def connect(self, database: str | None = None, purpose: str = "") -> psycopg.Connection:
-        """Open an autocommit connection, whose texts come in UTF-8.
+        """Open an autocommit connection without time limits, whose texts come in UTF-8.
 
         A database of encoding SQL_ASCII holds bytes of any: they come and go unchanged, a character
         each (Latin-1). psycopg would give ``bytes`` instead of texts there.
@@ -151,9 +153,7 @@ class Connector:
         """
         parameters = {**self.parameters(database, purpose), "client_encoding": "UTF8"}
         try:
-            connection = psycopg.connect(
-                conninfo.make_conninfo("", **parameters), autocommit=True, prepare_threshold=None
-            )
+            connection = self.startup.open(parameters, _connected)
             if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 connection.execute("SET client_encoding = 'LATIN1'")
         except psycopg.Error as error:
@@ -163,7 +163,8 @@ class Connector:
     @contextmanager
     def tool_access(self, database: str | None, purpose: str) -> Iterator[ToolAccess]:
         """Let a PostgreSQL tool connect, without a secret on its command line."""
-        parameters = {**self._parameters, "dbname": database or self.default_database}
+        parameters = self.startup.over(self._parameters)
+        parameters["dbname"] = database or self.default_database
         parameters["application_name"] = f"{APPLICATION_NAME} {purpose}".strip()
         parameters.setdefault("connect_timeout", str(_CONNECT_TIMEOUT_SECONDS))
         environ = {
@@ -261,6 +262,12 @@ def _answer(error: psycopg.Error, thing: str, message: str) -> GuardianError:
             cause=Cause.DISK_FULL,
         )
     return GuardianError(f"{thing}: {message}", transient=(error.sqlstate or "")[:2] in _PASSING)
+
+
+def _connected(parameters: Mapping[str, str]) -> psycopg.Connection:
+    return psycopg.connect(
+        conninfo.make_conninfo("", **parameters), autocommit=True, prepare_threshold=None
+    )
 
 
 def _memory_file(text: str) -> int | None:

@@ -31,6 +31,7 @@ from guardian.watch.outage import ProbeCause, ProbeResult
 _SLACK_SECONDS = 0.25
 """Lets our own deadline speak first: it knows what was waited for."""
 _ERROR = re.compile(r'^B\t\S+\tErrorResponse\t.*? C "([0-9A-Z]{5})"', re.MULTILINE)
+_CANCELED = "57014"
 _TRACE_BYTES = 1 << 20
 _MESSAGES_KNOWN = 64
 _CAN_TRACE = hasattr(os, "memfd_create")  # Linux, as psycopg's trace
@@ -203,6 +204,8 @@ class ConnectionProbe:
             raise _FailedError(ProbeCause.UNKNOWN, "SELECT 1 gave nothing")
         field = result.error_field(pq.DiagnosticField.SQLSTATE)
         sqlstate = field.decode("ascii", "replace") if field else None
+        if sqlstate == _CANCELED:  # by a time limit that is none for a server: it answers
+            return
         message = result.get_error_message("utf-8")
         raise _FailedError(cause_of(sqlstate, message), message, sqlstate)
 

@@ -344,8 +344,7 @@ class PostgresTarget:
         with self._connector.connect(database, PURPOSE) as connection:
             try:
                 row = connection.execute(
-                    "SELECT current_setting('default_transaction_read_only'), "
-                    "coalesce(current_setting('transaction_timeout', true), '0')"
+                    "SELECT current_setting('default_transaction_read_only')"
                 ).fetchone()
             except psycopg.Error as error:
                 raise self._connector.translate(error, database) from error
@@ -353,8 +352,6 @@ class PostgresTarget:
         overrides = {}
         if row[0] != "off":
             overrides["default_transaction_read_only"] = "off"
-        if row[1] != "0":
-            overrides["transaction_timeout"] = "0"
         situation = self._situation
         if situation.superuser and situation.server_version_num >= _EVENT_TRIGGERS_OFF:
             overrides["event_triggers"] = "off"  # a restored login trigger could keep us out

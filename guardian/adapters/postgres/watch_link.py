@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,6 +27,7 @@ from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.losing import is_lost
 from guardian.adapters.postgres.queries import query
 from guardian.adapters.postgres.refusals import cause_of, mend_of
+from guardian.adapters.postgres.startup import with_options
 from guardian.errors import ConnectionFailedError, GuardianError, TimedOutError
 from guardian.watch.outage import ProbeCause
 from guardian.watch.ports import WatchFacts
@@ -36,7 +36,6 @@ LOCK_TIMEOUT = timedelta(seconds=1)
 """DDL on a system catalog may hold us up for so long, then we give up."""
 
 _CONNECT_SECONDS = 5
-_NO_OPTIONS = re.compile(r"unsupported startup parameter", re.IGNORECASE)
 
 
 class Link:
@@ -78,18 +77,13 @@ class Link:
         """
         if self.is_open:
             return
-        self._per_statement = False
         self.facts = None
+        startup = self._connector.startup
         try:
-            try:
-                self._connection = self._connect(self._options())
-            except psycopg.OperationalError as error:
-                if not _NO_OPTIONS.search(str(error)):
-                    raise
-                self._connection = self._connect({})
-                self._per_statement = True
+            self._connection = startup.open(self._parameters(), self._connect)
         except psycopg.Error as error:
             raise self._refused(error) from error
+        self._per_statement = not startup.takes_options
         try:
             self.look_around()
         except BaseException:
@@ -164,30 +158,28 @@ class Link:
 
     # --- within ---
 
-    def _connect(self, more: Mapping[str, str]) -> psycopg.Connection:
+    def _parameters(self) -> dict[str, str]:
         parameters = self._connector.parameters(purpose="watch")
         wanted = parameters.get("connect_timeout", "")
         seconds = int(wanted) if wanted.isdecimal() and int(wanted) else _CONNECT_SECONDS
         # libpq's is for each address; a dead one must leave time for those behind it.
         hosts = 1 + parameters.get("hostaddr", parameters.get("host", "")).count(",")
-        parameters |= {
+        return parameters | {
             "connect_timeout": str(min(seconds, max(2, _CONNECT_SECONDS // hosts))),
             "client_encoding": "SQL_ASCII",
             "keepalives_idle": "10",
             "keepalives_interval": "5",
             "keepalives_count": "3",
-            **more,
         }
+
+    def _connect(self, parameters: Mapping[str, str]) -> psycopg.Connection:
+        if self._connector.startup.takes_options:
+            parameters = with_options(parameters, self._settings)
         return psycopg.connect(
             conninfo.make_conninfo("", **parameters),
             autocommit=True,
             row_factory=tuple_row,
         )
-
-    def _options(self) -> dict[str, str]:
-        given = self._connector.parameters().get("options") or os.environ.get("PGOPTIONS", "")
-        ours = [f"-c {name}={value}" for name, value in self._settings.items()]
-        return {"options": " ".join([given, *ours]).strip()}
 
     def _refused(self, error: psycopg.Error) -> GuardianError:
         said = " ".join(self._connector.scrub(str(error)).split())

@@ -113,3 +113,17 @@ def test_its_own_server_connections_are_no_victims(scene, pooler):
         kills = patrol.cycle().kills
         assert {kill.pid for kill in kills} <= {client.pid}
     assert client.fate() == "57P01"
+
+
+def test_a_pooler_that_refuses_options_gets_none_and_nothing_is_set_through_it(scene, pooler):
+    """What we set would stay for whoever gets that connection next."""
+    with scene.database.connect() as connection:
+        connection.execute(
+            f"ALTER ROLE \"{scene.role.name}\" SET statement_timeout = '7min'".encode()
+        )
+    connector = pooler()
+    for _ in range(2):
+        with connector.connect() as connection:
+            assert connection.execute("SHOW statement_timeout").fetchone() == ("7min",)
+    with connector.tool_access(None, "dump") as access:
+        assert "options" not in access.conninfo
