@@ -10,6 +10,7 @@ import click
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import console, emit_json, json_option
 from guardian.cli.main import AppContext
+from guardian.cli.parameters import duration
 from guardian.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,24 +18,15 @@ if TYPE_CHECKING:
     from guardian.watch.replay import Replay
 
 
-def _ago(context: click.Context, option: click.Parameter, value: str | None) -> timedelta | None:
-    """``24h`` as a duration; a bad one is a usage error."""
-    from guardian.units import parse_duration
-
-    if value is None:
-        return None
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), context, option) from error
-
-
 @click.command()
 @click.option(
     "--server", metavar="NAME", shell_complete=complete_servers, help="Only of one server."
 )
 @click.option(
-    "--since", metavar="DURATION", callback=_ago, help="Only of the last 24h, 7d … (default: all)."
+    "--since",
+    metavar="DURATION",
+    callback=duration,
+    help="Only of the last 24h, 7d … (default: all).",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many, the newest.")
 @json_option
@@ -67,7 +59,10 @@ def audit(
 @click.command()
 @click.argument("server", required=False, shell_complete=complete_servers)
 @click.option(
-    "--since", metavar="DURATION", callback=_ago, help="Only of the last 24h, 7d … (default: all)."
+    "--since",
+    metavar="DURATION",
+    callback=duration,
+    help="Only of the last 24h, 7d … (default: all).",
 )
 @json_option
 @click.pass_obj

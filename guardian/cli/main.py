@@ -34,15 +34,18 @@ COMMANDS = {
     "demo": ("guardian.cli.demo:demo", "Show everything on a PostgreSQL of its own."),
     "diagnose": ("guardian.cli.diagnose:diagnose", "A server's checks in one report."),
     "doctor": ("guardian.cli.doctor:doctor", "Check all that backups depend on, with the mend."),
+    "handoff": ("guardian.cli.handoff:handoff", "What the next shift has to know."),
+    "incidents": ("guardian.cli.incidents:incidents", "What is wrong, who was told, who has it."),
     "init": ("guardian.cli.init:init", "Write a configuration and a passphrase file."),
     "replay": ("guardian.cli.audit:replay", "What the policies would have done to what was seen."),
     "run": ("guardian.cli.run:run", "Guard everything, until told to stop: the daemon."),
     "restore": ("guardian.cli.restore:restore", "Restore a backup into a database."),
     "kill": ("guardian.cli.kill:kill", "End one session, or its query: safely, audited."),
     "locks": ("guardian.cli.sessions:locks", "Who holds up whom, each root with its tree."),
+    "silence": ("guardian.cli.silence:silence", "Maintenance windows: nobody is told."),
     "verify": ("guardian.cli.verify:verify", "Restore backups into a scratch server and compare."),
     "sessions": ("guardian.cli.sessions:sessions", "Sessions, with what the policies say of each."),
-    "status": ("guardian.cli.status:status", "Each database's last backup on one screen."),
+    "status": ("guardian.cli.status:status", "Proven backups and open incidents on one screen."),
 }
 
 

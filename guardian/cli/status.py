@@ -10,24 +10,35 @@ from guardian.cli.console import age_text, emit_json, escape, json_option, print
 from guardian.cli.main import AppContext
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from guardian.daemon.overview import DatabaseStatus
+    from guardian.escalate.model import Incident
 
 
 @click.command()
 @json_option
 @click.pass_obj
 def status(context: AppContext, as_json: bool) -> None:
-    """Each database's last backup and its age, and what runs next."""
+    """Each database's last proven backup and its age, open incidents, and what runs next."""
     from guardian.daemon.app import App
     from guardian.daemon.overview import database_statuses
 
     with App(context.config) as app:
         statuses = database_statuses(app)
+        incidents = app.catalog.open_incidents()
         at = app.clock.now()
     if as_json:
-        emit_json({"at": time_text(at), "databases": [status_document(item) for item in statuses]})
+        from guardian.cli.incident_documents import incident_document
+
+        emit_json(
+            {
+                "at": time_text(at),
+                "databases": [status_document(item) for item in statuses],
+                "incidents": [incident_document(one) for one in incidents],
+            }
+        )
         return
     print_table(
         ["DATABASE", "LAST BACKUP", "LAST PROVEN", "FAILURES", "BACKUPS", "NEXT"],
@@ -44,11 +55,25 @@ def status(context: AppContext, as_json: bool) -> None:
         ],
         right=["FAILURES", "BACKUPS"],
     )
+    _tell_incidents(incidents, at)
     for item in statuses:
         if item.running is not None:
             click.echo(f"{item.ref}: being backed up by {item.running}")
         if item.last_error is not None:
             click.echo(f"{item.ref}: last try failed: {item.last_error}", err=True)
+
+
+def _tell_incidents(incidents: Sequence[Incident], at: datetime) -> None:
+    if not incidents:
+        return
+    from guardian.cli.console import console
+    from guardian.cli.incidents_view import incident_lines
+    from guardian.cli.screen import show
+
+    click.echo()
+    out = console()
+    show(out, incident_lines(out, incidents, at))
+    click.echo()
 
 
 def _last_text(item: DatabaseStatus, at: datetime) -> str:

@@ -89,7 +89,7 @@ class Site:
         }
         document["servers"] |= self.sections.get("servers", {})
         document |= {key: one for key, one in self.sections.items() if key != "servers"}
-        self.config.write_text(yaml.safe_dump(document, allow_unicode=True))
+        self.config.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "guardian", "--config", str(self.config), *words]
