@@ -17,6 +17,7 @@ from psycopg import sql
 
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.loading import LoadOptions
+from guardian.adapters.postgres.pooling import refuse_lent
 from guardian.adapters.postgres.restored import PostgresDatabase
 from guardian.adapters.postgres.side_database import (
     create_database,
@@ -267,6 +268,7 @@ class GivenScratch:
             _translated(self._connector),
             self._connector.connect(maintenance, PURPOSE) as connection,
         ):
+            refuse_lent(self._connector, connection)
             _settle(connection)
             self._refuse_source(connection, manifest)
             version = connection.info.server_version

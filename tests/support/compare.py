@@ -310,5 +310,7 @@ def _session(dsn: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(dsn, client_encoding="UTF8", autocommit=True) as connection:
         for name, value in _PINNED.items():
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        if connection.info.server_version >= 170000:
+            connection.execute("SET transaction_timeout = 0")
         with connection.transaction():
             yield connection

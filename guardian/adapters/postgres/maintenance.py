@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.pooling import refuse_lent
 from guardian.adapters.postgres.queries import query
 from guardian.errors import ConnectionFailedError, PermissionDeniedError
 
@@ -63,7 +64,7 @@ def connect_beside(connector: Connector, database: str, purpose: str) -> psycopg
     """Connect to another database of the server than this one; to it where no other lets us in.
 
     Raises:
-        ConnectionFailedError, PermissionDeniedError: none lets us in.
+        ConnectionFailedError, PermissionDeniedError: none lets us in, or only a pooler that lends.
     """
     first: ConnectionFailedError | PermissionDeniedError | None = None
     for name in (*(one for one in _USUAL if one != database), database):
@@ -74,7 +75,12 @@ def connect_beside(connector: Connector, database: str, purpose: str) -> psycopg
                 raise
             first = first or error
             continue
-        settle(connection)
+        try:
+            refuse_lent(connector, connection)
+            settle(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
     assert first is not None
     raise first

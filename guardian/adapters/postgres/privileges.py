@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 
 from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.pooling import LENDING_MEND, bounded, is_lent
 from guardian.adapters.postgres.providers import Grantors, read_grantors
 from guardian.adapters.postgres.tables import list_tables
 
@@ -33,6 +34,14 @@ class AccessReport:
     clock_skew_seconds: float
     findings: tuple[Finding, ...]
 
+
+PATIENCE = timedelta(seconds=30)
+_LENT = Finding(
+    True,
+    "a pooler in transaction mode (PgBouncer or the like) stands between, through which nothing is "
+    "backed up: what we set would stay in connections that others get",
+    LENDING_MEND,
+)
 
 _FIRST_WITH_READ_ALL_DATA = 140000
 
@@ -75,13 +84,15 @@ def inspect_access(connector: Connector, database: str) -> AccessReport:
     """
     with connector.connect(database, "doctor") as connection:
         try:
-            return _report(connection)
+            lent = is_lent(connector, connection)
+            with bounded(connection, PATIENCE):
+                report = _report(connection)
         except psycopg.Error as error:
             raise connector.translate(error, database) from error
+    return replace(report, findings=(_LENT, *report.findings)) if lent else report
 
 
 def _report(connection: psycopg.Connection) -> AccessReport:
-    connection.execute("SET statement_timeout = '30s'")
     row = connection.execute(_ROLE).fetchone()
     assert row is not None
     role, version, number, clock, superuser, bypass, passwords = row

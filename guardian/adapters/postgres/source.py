@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.dump import ToolStream, running_tool
+from guardian.adapters.postgres.pooling import refuse_lent
 from guardian.adapters.postgres.queries import query
 from guardian.adapters.postgres.snapshot import LockedSnapshot, locked_snapshot
 from guardian.adapters.postgres.tools import choose_client
@@ -82,6 +83,7 @@ class PostgresSource:
         database = self._connector.default_database
         with self._connector.connect(database, "globals") as connection:
             try:
+                refuse_lent(self._connector, connection)
                 row = connection.execute(
                     "SELECT current_setting('server_version_num')::int, "
                     "has_table_privilege('pg_catalog.pg_authid', 'SELECT')"
@@ -112,6 +114,7 @@ class PostgresSource:
             connection.cursor(row_factory=dict_row) as cursor,
         ):
             try:
+                refuse_lent(self._connector, connection)
                 row = cursor.execute(query("facts")).fetchone()
                 identifier = _system_identifier(connection)
             except psycopg.Error as error:

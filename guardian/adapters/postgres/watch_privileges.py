@@ -9,7 +9,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from guardian.adapters.postgres.connection import Connector
-from guardian.adapters.postgres.privileges import Finding
+from guardian.adapters.postgres.pooling import bounded, is_pooled
+from guardian.adapters.postgres.privileges import PATIENCE, Finding
 from guardian.adapters.postgres.providers import Grantors, Provider, read_grantors
 from guardian.adapters.postgres.queries import query
 
@@ -37,6 +38,15 @@ class WatchAccess:
     findings: tuple[Finding, ...]
 
 
+_POOLED = Finding(
+    False,
+    "a pooler such as PgBouncer stands between: no connection can be kept in reserve for when all "
+    "slots are taken, and whether the server lives is not seen through it",
+    "let the dsn lead to the server itself",
+)
+_TRACK = "ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf();"
+
+
 def inspect_watch(connector: Connector, needs: WatchNeeds) -> WatchAccess:
     """Look at one server with the watch's role.
 
@@ -45,17 +55,27 @@ def inspect_watch(connector: Connector, needs: WatchNeeds) -> WatchAccess:
     """
     with connector.connect(None, "doctor") as connection:
         try:
-            connection.execute("SET statement_timeout = '30s'")
-            with connection.cursor(row_factory=dict_row) as cursor:
+            pooled = is_pooled(connection)
+            with (
+                bounded(connection, PATIENCE),
+                connection.cursor(row_factory=dict_row) as cursor,
+            ):
                 (facts,) = cursor.execute(query("watch_privileges")).fetchall()
-            grantors = read_grantors(connection)
+                grantors = read_grantors(connection)
         except psycopg.Error as error:
             raise connector.translate(error) from error
-    return _access(facts, grantors, needs)
+    return _access(facts, grantors, needs, pooled=pooled)
 
 
-def _access(facts: dict[str, Any], grantors: Grantors, needs: WatchNeeds) -> WatchAccess:
+def _access(
+    facts: dict[str, Any], grantors: Grantors, needs: WatchNeeds, *, pooled: bool
+) -> WatchAccess:
     findings = []
+    if pooled:
+        findings.append(_POOLED)
+    if facts["track_activities"] != "on":
+        text = "the server does not record what sessions do, so policies match nothing"
+        findings.append(Finding(needs.judges, text, _TRACK))
     if not facts["sees_all"]:
         findings.append(_blind(facts, grantors, needs))
     if not facts["may_signal"]:

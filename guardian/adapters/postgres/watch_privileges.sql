@@ -2,6 +2,7 @@
 -- Hidden are those sessions of others of which it sees no more than the pid.
 SELECT quote_ident(current_user) AS role, r.rolsuper AS is_superuser,
        current_setting('server_version') AS version,
+       current_setting('track_activities') AS track_activities,
        pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all,
        pg_has_role('pg_read_all_stats', 'MEMBER') AS might_see_all,
        pg_has_role('pg_signal_backend', 'USAGE') AS may_signal,

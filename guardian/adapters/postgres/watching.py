@@ -216,7 +216,7 @@ class PostgresWatcher:
         try:
             rows = link.ask("session_signal", question)
         except psycopg.errors.InsufficientPrivilege as error:
-            said = " ".join(filter(None, [error.diag.message_primary, error.diag.message_detail]))
+            said = ": ".join(filter(None, [error.diag.message_primary, error.diag.message_detail]))
             return SignalResult(Outcome.REFUSED, detail=" ".join(said.split()))
         except psycopg.Error as error:
             raise link.explain(error) from error

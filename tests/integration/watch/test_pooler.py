@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-from support.clients import until
-from support.ports import free_port
+from support.pooler import running_pooler
+from support.site import Outcome as Ending
+from support.site import Site
 
 from guardian.adapters.postgres.connection import Connector
 from guardian.watch.model import Action, Outcome
@@ -27,55 +26,20 @@ def scene(pg16: Any, make_scene: Any) -> Any:
 
 
 @pytest.fixture
-def pooler(scene: Any, tmp_path: Path) -> Iterator[Callable[..., Connector]]:
+def pooler(scene: Any) -> Iterator[Callable[..., Connector]]:
     """``pooler(ignore="options")`` starts PgBouncer before the scene's server."""
-    started: list[subprocess.Popen[bytes]] = []
-    server = scene.database.server
+    with ExitStack() as started:
 
-    def start(*, ignore: str = "") -> Connector:
-        port = free_port()
-        folder = server.embedded.path / f"pooler-{port}"
-        folder.mkdir()
-        users = folder / "users.txt"
-        users.write_text(f'"{scene.role.name}" "{scene.role.password}"\n')
-        config = folder / "pgbouncer.ini"
-        config.write_text(
-            f"[databases]\n* = host={server.socket_dir} port={server.port}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = plain\nauth_file = {users}\npool_mode = transaction\n"
-            f"default_pool_size = 3\nignore_startup_parameters = {ignore}\n"
-        )
-        for path in (folder, users, config):
-            server.embedded.runner.own(path)
-        program = shutil.which("pgbouncer")
-        assert program is not None
-        with (tmp_path / "pgbouncer.log").open("wb") as log:
-            started.append(
-                subprocess.Popen(
-                    [program, config], stdout=log, stderr=log, env=dict(os.environ),
-                    **server.embedded.runner.identity,
-                )
-            )  # fmt: skip
-        connector = Connector("main", scene.database.dsn(role=scene.role, tcp=True, port=port))
-        until(lambda: _answers(connector))
-        return connector
+        def start(**options: str) -> Connector:
+            pool = running_pooler(scene.database.server, scene.role, **options)
+            port = started.enter_context(pool)
+            return Connector("main", scene.database.dsn(role=scene.role, tcp=True, port=port))
 
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait()
+        yield start
 
 
 def connector_dsn(connector: Connector) -> str:
     return make_conninfo("", **connector.parameters())
-
-
-def _answers(connector: Connector) -> bool:
-    try:
-        psycopg.connect(connector_dsn(connector)).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("ignore", ["", "options"])
@@ -127,3 +91,81 @@ def test_a_pooler_that_refuses_options_gets_none_and_nothing_is_set_through_it(s
             assert connection.execute("SHOW statement_timeout").fetchone() == ("7min",)
     with connector.tool_access(None, "dump") as access:
         assert "options" not in access.conninfo
+
+
+# --- backups and restores through it ---
+
+
+@pytest.fixture
+def site(scene: Any, tmp_path: Path) -> Site:
+    scene.database.execute(
+        "CREATE TABLE t AS SELECT g FROM generate_series(1, 100) g",
+        f'GRANT pg_read_all_data TO "{scene.role.name}"',
+    )
+    return Site(tmp_path / "site", "", server={"backup": {"attempts": 1}})
+
+
+def run(site: Site, *words: str) -> Ending:
+    outcome = site.run_here(*words)
+    outcome.assert_clean()
+    return outcome
+
+
+def settings_left(dsn: str) -> set[str]:
+    """What is set in the connections of the pool, which anybody gets next."""
+    found = set()
+    with ExitStack() as opened:
+        clients = [
+            opened.enter_context(psycopg.connect(dsn, application_name="app")) for _ in range(3)
+        ]
+        for client in clients:  # each in a transaction, so each has another one of the pool's
+            rows = client.execute("SELECT name FROM pg_settings WHERE source = 'session'")
+            found |= {name for (name,) in rows}
+    return found - {"application_name", "client_encoding"}  # which PgBouncer sets for each client
+
+
+@pytest.mark.parametrize("ignore", ["", "options"])
+def test_nothing_is_backed_up_through_a_pool_that_lends_and_nothing_stays_in_it(
+    site, pooler, ignore
+):
+    """pg_dump's empty search_path would stay in connections that the application gets."""
+    site.dsn = connector_dsn(pooler(ignore=ignore))
+    outcome = run(site, "backup", "now", "--json")
+    assert outcome.code == 1
+    (result,) = outcome.json
+    assert result["error"]["cause"] == "connection"
+    assert "a pooler in transaction mode" in result["error"]["message"]
+    checks = run(site, "doctor", "--json").json["checks"]
+    (told,) = [one for one in checks if one["status"] == "failed"]
+    assert "a pooler in transaction mode" in told["found"]
+    assert told["mend"].startswith("let the dsn lead to the server itself")
+    (between,) = [one for one in checks if "in reserve" in one["found"]]
+    assert (between["name"], between["status"]) == ("main watch", "warning")
+    assert run(site, "diagnose").code == 0
+    assert run(site, "sessions").code == 0
+    assert settings_left(site.dsn) == set()
+
+
+def test_nothing_is_restored_through_one(site, scene, pooler):
+    site.dsn = scene.database.dsn(role=scene.role, tcp=True)
+    made = run(site, "backup", "now", "--json").result
+    pooled = connector_dsn(pooler())
+    outcome = run(site, "restore", made["id"], "--to", make_conninfo(pooled, dbname="back"))
+    assert outcome.code == 1
+    assert "a pooler in transaction mode" in outcome.err
+    site.server = {"verify": {"scratch": pooled, "allow_source_server": True}}
+    drilled = run(site, "verify", "--json")
+    (result,) = drilled.json
+    assert (drilled.code, result["result"]) == (3, "inconclusive")
+    assert "a pooler in transaction mode" in result["reason"]
+    assert settings_left(pooled) == set()
+
+
+@pytest.mark.parametrize("ignore", ["", "options"])
+def test_through_a_pool_in_session_mode_backups_work(site, pooler, ignore):
+    site.dsn = connector_dsn(pooler(mode="session", ignore=ignore))
+    made = run(site, "backup", "now", "--json")
+    assert made.code == 0, made.err
+    assert made.result["proof"] == "content"
+    (drilled,) = run(site, "verify", "--json").json
+    assert (drilled["result"], drilled["rows"]) == ("proven", 100)
