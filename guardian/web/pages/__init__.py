@@ -1,0 +1,1 @@
+"""The pages: each reads what it shows from the sources, and hands a view to its templates."""
