@@ -128,6 +128,11 @@ class BackupRunner:
         except GuardianError as error:
             run.take_back()
             return self._fail(run, error, RunStatus.FAILED)
+        except Exception as error:
+            # A fault of ours is a failed backup like any other, or nobody would ever hear of it.
+            run.take_back()
+            self._fail(run, GuardianError(_internal(error)), RunStatus.FAILED)
+            raise
         return self._commit(run, manifest)
 
     def _try_until_done(self, run: _Run) -> Manifest:
@@ -209,6 +214,11 @@ class BackupRunner:
         self._catalog.record_event(
             Event(self._clock.now(), kind, message, run.ref, run.ref.server, run.id)
         )
+
+
+def _internal(error: Exception) -> str:
+    """The kind alone: what a library says may hold anything."""
+    return f"internal error: {type(error).__name__}"
 
 
 class _Run:

@@ -6,21 +6,25 @@ A standby has none. Begun when the lease is had, ended when it is lost or the pr
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 
+from guardian.daemon.alerting import Alerting
 from guardian.daemon.app import App
 from guardian.daemon.crew import Crew
 from guardian.daemon.guards import ServerGuard, other_probe
 from guardian.daemon.jobs import Jobs, Work
 from guardian.daemon.overview import database_statuses
 from guardian.daemon.planner import Planner
-from guardian.daemon.state import State, TaskNow
+from guardian.daemon.state import Snapshot, State, TaskNow
 from guardian.daemon.telling import Telling
+from guardian.daemon.troubles import troubles
 from guardian.daemon.work import Kind, Task, Workload
 from guardian.daemon.worker import Assignment, LogSettings, Outcome, Result
 from guardian.errors import CatalogError
+from guardian.escalate.model import Observation
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +33,12 @@ _DRILLS_EVERY = timedelta(minutes=1)
 _OVERVIEW_EVERY = timedelta(minutes=1)
 _TIDY_EVERY = timedelta(days=1)
 _TIDY_FIRST = timedelta(minutes=10)
+_BACKUPS_EVERY = timedelta(minutes=1)
+_STORES_EVERY = timedelta(minutes=5)
+_DISKS_EVERY = timedelta(minutes=1)
+_CHANNELS_EVERY = timedelta(seconds=15)
+_SELF_EVERY = timedelta(seconds=10)
+_TICK_EVERY = timedelta(seconds=5)
 _LOOK_ALLOWANCE = timedelta(minutes=5)
 """A round of the watch waits for the ends of those that it hit."""
 _VITALS_ALLOWANCE = timedelta(minutes=15)
@@ -40,12 +50,22 @@ _LATE = timedelta(minutes=30)
 class Duty:
     """All that runs. ``begin`` once, ``reload`` at will, ``stop`` once, all from one thread."""
 
-    def __init__(self, app: App, jobs: Jobs, state: State, tell: Telling, log: LogSettings) -> None:
+    def __init__(
+        self,
+        app: App,
+        jobs: Jobs,
+        state: State,
+        tell: Telling,
+        log: LogSettings,
+        snapshot: Callable[[], Snapshot],
+    ) -> None:
         self._app = app
         self._jobs = jobs
         self._state = state
         self._tell = tell
         self._log = log
+        self._snapshot = snapshot
+        self.alerting = Alerting(app, state, tell.crash)
         self._workload = Workload()
         self._crew = Crew(
             self._workload, app.clock, assign=self._assign, ended=self._ended, crashed=tell.crash
@@ -71,6 +91,7 @@ class Duty:
         """Go on under another configuration. What runs goes on as it was begun."""
         self._log = log
         before = self._guards
+        self.alerting.reconfigure(app)
         self._plan(app)
         for guard in before:
             guard.close()
@@ -110,8 +131,8 @@ class Duty:
     def _plan(self, app: App) -> None:
         """Jobs as this configuration has them, in the place of those that were."""
         config = app.config
-        guards = [ServerGuard(app, name, self._state, self._tell.news) for name in config.servers]
-        probes = [other_probe(app, one, self._state, self._tell.news) for one in config.probes]
+        guards = [ServerGuard(app, name, self._state, self.alerting) for name in config.servers]
+        probes = [other_probe(app, one, self._state, self.alerting) for one in config.probes]
         before = self._own | self._planner.names
         self._app, self._guards, self._own = app, guards, set()
         self._planner = Planner(app, self._jobs, self._crew)
@@ -128,6 +149,7 @@ class Duty:
         self._every("drills", _DRILLS_EVERY, self._planner.drill_new_backups)
         self._every("overview", _OVERVIEW_EVERY, self.look_over)
         self._every("tidy", _TIDY_EVERY, self._tidy, first_in=_TIDY_FIRST)
+        self._plan_alarms()
         for name in before - self._own - self._planner.names:
             self._jobs.remove(name)
         self._crew.begin()
@@ -153,6 +175,27 @@ class Duty:
                 first_in=share * VITALS_EVERY / 4,
                 allowance=_VITALS_ALLOWANCE,
             )
+
+    def _plan_alarms(self) -> None:
+        sensors = self.alerting.sensors
+        scopes = {"stores", "channels", "disks", "guardian"}
+        for name in self._app.config.servers:
+            scopes |= {f"{kind}:{name}" for kind in ("outage", "watch", "vitals", "backups")}
+            self._sense(f"backups:{name}", _BACKUPS_EVERY, partial(sensors.backups, name))
+        scopes |= {f"probe:{one.name}" for one in self._app.config.probes}
+        self._sense("stores", _STORES_EVERY, sensors.stores)
+        self._sense("disks", _DISKS_EVERY, sensors.disks)
+        self._sense("channels", _CHANNELS_EVERY, sensors.channels)
+        self._sense("guardian", _SELF_EVERY, lambda: sensors.guardian(troubles(self._snapshot())))
+        self._every("alarms", _TICK_EVERY, self._tick)
+        self.alerting.end_unwatched(scopes)
+
+    def _sense(self, scope: str, interval: timedelta, look: Callable[[], Observation]) -> None:
+        self._every(f"sense:{scope}", interval, lambda: self.alerting.observed(look()))
+
+    def _tick(self) -> None:
+        self.alerting.tick()
+        self.alerting.refresh()
 
     def _every(
         self,
@@ -203,7 +246,9 @@ class Duty:
             self._state.went_well(str(task))
         self._planner.ended(outcome)
         self.look_over()
-        self._tell.news("tasks")
+        if task.server is not None:
+            self._jobs.run_now(f"sense:backups:{task.server}")
+            self._jobs.run_now("sense:stores")
 
     def look_over(self) -> None:
         """Read from the catalog how each database stands."""

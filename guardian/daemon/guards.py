@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from guardian.adapters.postgres.probe import ConnectionProbe
 from guardian.adapters.postgres.vitals import read_database_vitals, read_server_vitals
 from guardian.config.watching import HttpProbeConfig, OutageConfig, ProbeConfig
+from guardian.daemon.alerting import Alerting
 from guardian.daemon.app import App
 from guardian.daemon.state import State
 from guardian.daemon.vital_signs import backup_readings, file_systems
@@ -42,9 +43,6 @@ _WORDS = {
     ChangeKind.CAUSE_CHANGED: "is still down",
     ChangeKind.CAME_UP: "is up again",
 }
-
-Told = Callable[[str], object]
-"""Hears the name of a scope of which something new is known: ``outage:main``."""
 
 
 class ProbeGuard:
@@ -80,11 +78,11 @@ class ProbeGuard:
 class ServerGuard:
     """One server. The three kinds of rounds may run beside each other, each one at a time."""
 
-    def __init__(self, app: App, name: str, state: State, told: Told) -> None:
+    def __init__(self, app: App, name: str, state: State, alerting: Alerting) -> None:
         self._app = app
         self._name = name
         self._state = state
-        self._told = told
+        self._alerting = alerting
         self._patrolling = threading.Lock()
         self._patrol = app.patrol(name)
         self._closed = False
@@ -96,7 +94,7 @@ class ServerGuard:
             ConnectionProbe(app.connector(name), app.clock, timeout=section.timeout).probe,
             outage_rules(section),
             Outage() if known is None else known.outage,
-            lambda outage: state.server(name, outage=outage),
+            self._note_outage,
         )
 
     @property
@@ -111,7 +109,6 @@ class ServerGuard:
             return
         kind = f"server.{change.kind.value}"
         text = change.text or f"server {self._name} answers"
-        self._told(f"outage:{self._name}")
         event = Event(self._app.clock.now(), kind, text, server=self._name)
         try:
             self._app.catalog.record_event(event)
@@ -134,13 +131,14 @@ class ServerGuard:
                 self._state.server(self._name, watch_error=str(error))
                 return
         facts = self._patrol.facts
+        shortcomings = () if facts is None else facts.shortcomings
         self._state.server(
             self._name,
             observation=report.observation,
             decisions=report.decisions,
             looked_at=now,
             watch_error=None,
-            shortcomings=() if facts is None else facts.shortcomings,
+            shortcomings=shortcomings,
         )
         for kill in report.kills:
             self._state.count_kill(self._name, kill.policy, kill.action, kill.outcome)
@@ -148,7 +146,15 @@ class ServerGuard:
                 "server %s: %s of pid %d by policy %r: %s (%s)",
                 self._name, kill.action, kill.pid, kill.policy, kill.outcome, kill.reason,
             )  # fmt: skip
-        self._told(f"watch:{self._name}")
+        self._alerting.observed(
+            self._alerting.sensors.watch(
+                self._name,
+                report.observation,
+                report.decisions,
+                shortcomings=shortcomings,
+                kills=report.kills,
+            )
+        )
 
     def read_vitals(self) -> None:
         """Read its vital signs, and ours that concern it."""
@@ -157,7 +163,11 @@ class ServerGuard:
         readings += [one.reading for one in file_systems(self._app, self._name)]
         vitals = assess(readings, dict(self._app.server(self._name).vitals))
         self._state.server(self._name, vitals=vitals, vitals_at=now)
-        self._told(f"vitals:{self._name}")
+        self._alerting.observed(self._alerting.sensors.vitals(self._name, vitals))
+
+    def _note_outage(self, outage: Outage) -> None:
+        self._state.server(self._name, outage=outage)
+        self._alerting.observed(self._alerting.sensors.outage(self._name, outage))
 
     def close(self) -> None:
         """Write the recording to its end, hang up. A round that does not end is left behind."""
@@ -213,7 +223,7 @@ def outage_rules(section: OutageConfig) -> OutageRules:
     return OutageRules(failures=section.failures, successes=section.successes)
 
 
-def other_probe(app: App, section: ProbeConfig, state: State, told: Told) -> ProbeGuard:
+def other_probe(app: App, section: ProbeConfig, state: State, alerting: Alerting) -> ProbeGuard:
     """The guard of one of the config's probes."""
     # httpx takes a quarter of a second and 6 MB, so who probes nothing does without.
     from guardian.adapters.probing import HttpProbe, TcpProbe  # noqa: PLC0415
@@ -235,7 +245,7 @@ def other_probe(app: App, section: ProbeConfig, state: State, told: Told) -> Pro
 
     def note(outage: Outage) -> None:
         state.probe(section.name, section.kind, outage)
-        told(f"probe:{section.name}")
+        alerting.observed(alerting.sensors.probe(section.name, outage))
 
     return ProbeGuard(
         f"probe {section.name}",

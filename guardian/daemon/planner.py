@@ -16,6 +16,7 @@ from guardian.backup.schedule import AFTER_BACKUP, parse_schedule
 from guardian.daemon.app import App
 from guardian.daemon.crew import Crew
 from guardian.daemon.jobs import Jobs
+from guardian.daemon.listing import list_databases, recall_listing
 from guardian.daemon.timetable import History, Timetable, backup_history
 from guardian.daemon.work import Kind, Task
 from guardian.daemon.worker import Outcome, Result
@@ -97,20 +98,49 @@ class Planner:
     # --- within ---
 
     def _remembered(self, server: str) -> list[DatabaseRef]:
-        """Those that have been backed up, until the server can be asked."""
-        tries = self._app.catalog.tries(server, limit=200)
-        excluded = self._app.source(server).is_excluded
-        return sorted({one.ref for one in tries if not excluded(one.ref.database)})
+        """Those that the server had, until it can be asked."""
+        names = recall_listing(self._app, server).names
+        if names is None:
+            tries = self._app.catalog.tries(server, limit=200)
+            excluded = self._app.source(server).is_excluded
+            names = tuple({one.ref.database for one in tries if not excluded(one.ref.database)})
+        return [DatabaseRef(server, name) for name in sorted(names)]
 
-    def _discover(self, name: str) -> None:
-        """Ask the server which databases there are; raises what that raises."""
-        found = [DatabaseRef(name, one) for one in self._app.source(name).databases()]
-        self._plan(name, found)
+    def _discover(self, server: str) -> None:
+        """Ask the server which databases there are.
+
+        Raises:
+            GuardianError: it cannot be asked. That is no failed run, as it is by night.
+        """
+        self._app.source(server).databases()
+        self._list(server)
+
+    def _list(self, server: str) -> None:
+        """The same for a run: that it failed is remembered."""
+        names = list_databases(self._app, server)
+        self._plan(server, [DatabaseRef(server, one) for one in names])
+
+    def _back_up_whole(self, server: str) -> None:
+        """The run of a server whose databases nobody knows yet."""
+        self._list(server)
+        for ref in self._known[server]:
+            self._crew.offer(Task(Kind.BACKUP, ref))
+
+    def _plan_listing(self, server: str) -> None:
+        """Where a server has never told its databases, each night without them is a failure."""
+        section = self._app.server(server).backup
+        if section.schedule is not None:
+            table = Timetable(parse_schedule(section.schedule), ZoneInfo(section.timezone))
+            self._by(f"backup:{server}", table, History(), partial(self._back_up_whole, server))
 
     def _plan(self, server: str, refs: list[DatabaseRef]) -> None:
         """Jobs for these, and for no other of this server."""
         before = self._known.get(server, ())
         self._known[server] = tuple(refs)
+        if refs:
+            self._remove(f"backup:{server}")
+        else:
+            self._plan_listing(server)
         for ref in before:
             if ref not in refs:
                 _log.info("%s is not there any more", ref)

@@ -32,7 +32,7 @@ from guardian.daemon.health import Health, judge
 from guardian.daemon.jobs import Jobs
 from guardian.daemon.state import ConfigNow, Memory, Role, Snapshot, State
 from guardian.daemon.telling import Telling
-from guardian.daemon.tenure import RENEW_EVERY, Standing, Tenure
+from guardian.daemon.tenure import LOOK_EVERY, RENEW_EVERY, Standing, Tenure
 from guardian.daemon.worker import LogSettings
 from guardian.errors import CatalogError, ConfigError, ExitCode
 from guardian.logs import set_up_logging
@@ -154,7 +154,6 @@ class Service:
             self._take_up()
         else:
             self._stand_by()
-        self._jobs.every("lease", RENEW_EVERY, self._look_after_lease, first_in=RENEW_EVERY)
         self._jobs.start()
         self._notifier.ready(self._status())
         rhythm = _Rhythm(self._clock)
@@ -201,7 +200,7 @@ class Service:
         running = [str(one.task) for one in snapshot.tasks if one.started_at is not None]
         health = self.health()
         parts = [
-            f"guards {_count(len(memory.servers), 'server')}",
+            f"guards {_count(len(self._app.config.servers), 'server')}",
             f"at work: {', '.join(running)}" if running else "",
             f"{len(memory.incidents)} open incidents" if memory.incidents else "",
             "; ".join(health.reasons),
@@ -238,7 +237,7 @@ class Service:
     def _take_up(self) -> None:
         """Become the active one; where the catalog forbids that, a standby again."""
         self._state.change(role=Role.ACTIVE, holder=None)
-        duty = Duty(self._app, self._jobs, self._state, self._tell, self._log)
+        duty = Duty(self._app, self._jobs, self._state, self._tell, self._log, self.snapshot)
         try:
             duty.begin()
         except CatalogError as error:
@@ -248,12 +247,14 @@ class Service:
             self._stand_by()
             return
         self._duty = duty
+        self._jobs.every("lease", RENEW_EVERY, self._look_after_lease, first_in=RENEW_EVERY)
         servers = ", ".join(self._app.config.servers)
         self._tell.event("daemon.started", f"guardian {__version__} guards {servers}")
         _log.info("active; guards %s", servers)
 
     def _stand_by(self) -> None:
         self._state.change(role=Role.STANDBY, holder=self._tenure.rival)
+        self._jobs.every("lease", LOOK_EVERY, self._look_after_lease, first_in=LOOK_EVERY)
         _log.info("standing by; active is %s", self._tenure.rival or "not known")
 
     def _lay_down(self, seconds: float) -> None:
@@ -283,7 +284,6 @@ class Service:
                 config=ConfigNow(memory.config.path, memory.config.loaded_at, str(error))
             )
             self._tell.event("config.refused", str(error))
-            self._tell.news("config")
         else:
             self._adopt(loaded)
         self._notifier.ready(self._status())
@@ -315,7 +315,6 @@ class Service:
             self._duty.reload(self._app, self._log)
         self._state.change(config=ConfigNow(str(loaded.path), self._clock.now()))
         self._tell.event("config.reloaded", str(loaded.path))
-        self._tell.news("config")
         _log.info("the configuration was read again")
 
     # --- end ---

@@ -1,4 +1,4 @@
-"""What is told of the daemon itself: events for the record, crashes, and that there is news.
+"""What is told of the daemon itself: events for the record, and crashes.
 
 None of it raises: who has something to tell is in trouble already.
 """
@@ -45,6 +45,3 @@ class Telling:
         """The same, reported already by the process that it was in."""
         self._state.crashed(where, self._app().clock.now(), text)
         self.event("daemon.crash", f"{where}: {text}", ref)
-
-    def news(self, scope: str) -> None:
-        """Something new is known of ``scope``, such as ``outage:main``."""

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 LEASE = "daemon"
 TTL = timedelta(seconds=30)
 RENEW_EVERY = TTL / 3
+LOOK_EVERY = TTL / 10
+"""How often a standby looks whether the lease is to be had."""
 
 
 class Standing(StrEnum):

@@ -1,0 +1,117 @@
+"""From what was seen to people who hear of it: sensors, escalator and dispatcher under the daemon.
+
+Guards must not wait for any of it. So an observation that changes nothing ends here, on the thread
+that made it; any other goes to a thread of its scope, which makes the quick checks, lets the
+escalator decide and the dispatcher send. Within a scope the order stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from guardian.daemon.app import App
+from guardian.daemon.quick_checks import QuickChecks
+from guardian.daemon.sensors import Sensors
+from guardian.daemon.state import ChannelNow, State
+from guardian.errors import CatalogError, GuardianError
+from guardian.escalate.engine import Escalator
+from guardian.escalate.model import Change, Observation
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 100
+"""Observations that may wait in one scope; more would be older than anybody wants to know."""
+
+Crashed = Callable[[str, BaseException], object]
+
+
+class Alerting:
+    """The way of all alarms. May be used from any thread."""
+
+    def __init__(self, app: App, state: State, crashed: Crashed) -> None:
+        self._app = app
+        self._state = state
+        self._crashed = crashed
+        self._lock = threading.Lock()
+        self._waiting: dict[str, deque[Observation]] = {}
+        self._seen: set[str] = set()
+        self.sensors = Sensors(app)
+        self._checks = QuickChecks(app)
+        self.escalator = Escalator(app.catalog, app.clock, app.config.escalation.to_rules())
+
+    def reconfigure(self, app: App) -> None:
+        """Go by another configuration."""
+        self._app = app
+        self.sensors, self._checks = Sensors(app), QuickChecks(app)
+        self.escalator.reconfigure(app.config.escalation.to_rules())
+
+    def end_unwatched(self, scopes: Iterable[str]) -> None:
+        """End incidents of what nobody looks at any more. Raises CatalogError."""
+        self._told(self.escalator.end_unwatched(frozenset(scopes)))
+
+    def observed(self, observation: Observation) -> None:
+        """Something was looked at. Returns at once."""
+        scope = observation.scope
+        with self._lock:
+            busy = scope in self._waiting
+            if not busy and scope in self._seen and self._says_nothing(observation):
+                return
+            self._seen.add(scope)
+            self._waiting.setdefault(scope, deque(maxlen=_BACKLOG)).append(observation)
+            if busy:
+                return
+        name = f"alarm {scope}"
+        threading.Thread(target=self._work, args=(scope, name), name=name, daemon=True).start()
+
+    def tick(self) -> None:
+        """Let time pass: climb, remind, resolve. A job calls it every few seconds."""
+        self._told(self.escalator.tick())
+
+    def refresh(self) -> None:
+        """Bring what is open, and how channels do, into the daemon's state. Raises CatalogError."""
+        catalog, configured = self._app.catalog, self._app.config.escalation.channels
+        health = {one.channel: one for one in catalog.channel_health()}
+        channels = []
+        for name in configured:
+            one = health.get(name)
+            since, error = (None, None) if one is None else (one.failing_since, one.last_error)
+            channels.append(ChannelNow(name, since, error))
+        self._state.change(
+            incidents=tuple(catalog.open_incidents()),
+            channels=tuple(channels),
+            outstanding=catalog.outstanding(),
+        )
+
+    def _says_nothing(self, observation: Observation) -> bool:
+        """Whether nothing is wrong, and nothing was that this would end."""
+        if observation.conditions or self.escalator.trouble is not None:
+            return False
+        return not any(one.scope == observation.scope for one in self._state.memory.incidents)
+
+    def _work(self, scope: str, name: str) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting[scope]:
+                    del self._waiting[scope]
+                    return
+                observation = self._waiting[scope].popleft()
+            try:
+                self._escalate(observation)
+            except GuardianError as error:
+                _log.warning("%s: %s", name, error)
+            except Exception as error:  # noqa: BLE001 - the next one may go well
+                self._crashed(name, error)
+
+    def _escalate(self, observation: Observation) -> None:
+        known = self._state.memory.incidents
+        self._told(self.escalator.observe(self._checks.complete(observation, known)))
+
+    def _told(self, change: Change) -> None:
+        if change.incidents:
+            try:
+                self.refresh()
+            except CatalogError as error:
+                self._state.catalog_failed(self._app.clock.now(), str(error))
