@@ -146,6 +146,7 @@ def test_with_a_full_disk_nothing_is_sent_twice(full):
     assert len(full.pager.sent) == 2
     assert reports[-1].unwritten == 2
     full.catalog.full = False
+    full.clock.advance(10)
     full.run()
     assert full.catalog.outstanding() == 0
     assert full.of(1) == full.of(2) == [("pager", DELIVERED)]
