@@ -22,7 +22,7 @@ demo:  ## The whole tour on a PostgreSQL of its own, with nothing to configure
 test:  ## All tests, against real PostgreSQL 15, 16 and 18, gpg and S3
 	@$(PREPARE) packages test
 	@$(PREPARE) venv dev
-	$(PYTHON_BIN) -m pytest -n $(WORKERS) $(ARGS)
+	TMPDIR="$$($(PREPARE) tmp)" $(PYTHON_BIN) -m pytest -n $(WORKERS) $(ARGS)
 
 coverage:  ## The same with coverage, which takes half as long again
 	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report=term $(ARGS)"

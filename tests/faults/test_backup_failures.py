@@ -233,8 +233,16 @@ def test_lock_that_goes_away_is_waited_for(seasoned: Site, small: Database) -> N
     other = small.connect()
     other.execute("BEGIN; ALTER TABLE notes ADD COLUMN x int")
 
+    def waiting() -> int:
+        query = (
+            "SELECT count(*)::int FROM pg_locks WHERE relation = 'notes'::regclass AND NOT granted"
+        )
+        return int(small.rows(query)[0][0])
+
     def let_go() -> None:
-        time.sleep(2)
+        for is_there in (lambda: waiting() > 0, lambda: waiting() == 0):
+            while not is_there():  # it waits, then has given up the first time
+                time.sleep(0.02)
         other.execute("COMMIT")
         other.close()
 

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,6 +142,13 @@ class Site:
                 root.setLevel(level)
         return Outcome(int(str(code or 0)), out.getvalue(), err.getvalue())
 
+    def run_quickly(self, *words: str) -> Outcome:
+        """In this process where that is the same, else in one of its own."""
+        alone = threading.current_thread() is threading.main_thread()
+        if alone and "PYTHONPATH" not in self.environ:
+            return self.run_here(*words)
+        return self.run(*words)
+
     def start(self, *words: str) -> subprocess.Popen[str]:
         self.write()
         return subprocess.Popen(
@@ -152,17 +160,17 @@ class Site:
         )
 
     def back_up(self, *words: str) -> Outcome:
-        outcome = self.run("backup", "now", "--json", *words)
+        outcome = self.run_quickly("backup", "now", "--json", *words)
         outcome.assert_clean()
         return outcome
 
     def listed(self) -> list[str]:
         """Ids that the catalog lists, and that the store itself holds; they must agree."""
-        from_catalog = [
-            item["id"] for item in self.run("backup", "list", "--json", check=True).json
-        ]
+        listed = self.run_quickly("backup", "list", "--json")
+        assert listed.code == 0, listed.err
+        from_catalog = [item["id"] for item in listed.json]
         for name in self.stores:
-            outcome = self.run("backup", "list", "--json", "--store", name)
+            outcome = self.run_quickly("backup", "list", "--json", "--store", name)
             if outcome.code == 0:
                 assert {item["id"] for item in outcome.json} <= set(from_catalog)
         return from_catalog
