@@ -161,7 +161,7 @@ def _change_settings(server: PostgresServer, dbname: str) -> None:
     database = sql.Identifier(dbname)
     settings = dict(_SETTINGS)
     if server.major >= 17:
-        settings["transaction_timeout"] = "2s"
+        settings["transaction_timeout"] = "20s"
     with server.connect() as connection:
         _check_name_is_whole(connection, dbname)
         for name, value in settings.items():
