@@ -169,7 +169,6 @@ def test_shown_commands_and_options_exist() -> None:
 
 def test_what_is_said_to_be_missing_is_missing() -> None:
     named = re.findall(r"`guardian ([a-z]+)", promised_section())
-    assert named
     assert not set(named) & set(COMMANDS), "it is there now: take it out of README's list"
 
 
