@@ -31,7 +31,7 @@ from guardian.watch.ports import SignalResult
 from guardian.watch.rules import Limits, Match, Policy, Victims
 
 TERMINATED, CANCELLED = "57P01", "57014"
-BOUND = timedelta(milliseconds=150)
+BOUND = timedelta(milliseconds=40)
 LONG = timedelta(hours=1)
 
 
