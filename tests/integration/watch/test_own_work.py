@@ -1,0 +1,113 @@
+"""The real commands beside a watch that would end everybody: theirs is the only work it leaves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg.conninfo import make_conninfo
+from support.clients import Client, until
+from support.site import Outcome as Ending
+from support.site import Site
+
+from guardian.adapters.clock import SystemClock
+from guardian.adapters.postgres.connection import Connector
+from guardian.watch.model import Action, Mode, Outcome
+from guardian.watch.patrol import Patrol, WatchPlan
+from guardian.watch.rules import Limits, Match, Policy
+
+LIMITS = Limits(per_cycle=1000, per_hour=1_000_000)
+STATES = ("idle", "active", "idle in transaction", "idle in transaction (aborted)")
+
+
+@pytest.fixture
+def scene(pg18: Any, make_scene: Any) -> Any:
+    made = make_scene(pg18)
+    made.database.execute(
+        *(f"CREATE TABLE t{n} AS SELECT g FROM generate_series(1, 20000) g" for n in range(4))
+    )
+    return made
+
+
+@contextmanager
+def enforced(scene: Any, policy: Policy) -> Iterator[Patrol]:
+    """Round after round, without a pause."""
+    watcher = scene._make(Connector("main", scene.database.dsn()))
+    plan = WatchPlan([policy], LIMITS, Mode.ENFORCE, record=False)
+    patrol = Patrol(watcher, scene.catalog, SystemClock(), plan)
+    done, failures = threading.Event(), list[BaseException]()
+
+    def work() -> None:
+        try:
+            while not done.wait(0.01):
+                patrol.cycle()
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the test's own thread
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield patrol
+    finally:
+        done.set()
+        thread.join()
+    assert failures == []
+
+
+def run(site: Site, *words: str) -> Ending:
+    outcome = site.run_here(*words)
+    outcome.assert_clean()
+    assert outcome.code == 0, (outcome.out, outcome.err)
+    return outcome
+
+
+def test_a_backup_a_drill_and_a_restore_are_left_alone_by_a_policy_for_everybody(
+    scene: Any, tmp_path: Path
+) -> None:
+    """As a superuser, who may end superusers, and is the role of the backup, too."""
+    dsn = scene.database.dsn()
+    copy = f"{scene.database.name}_back"
+    target = scene.database.server.uri(copy)
+    verify = {"scratch": make_conninfo(dsn, dbname="postgres"), "allow_source_server": True}
+    site = Site(tmp_path / "site", dsn, server={"verify": verify})
+    policy = Policy("all", Match(state=STATES), (Action.TERMINATE,), superusers=True)
+    try:
+        with enforced(scene, policy):
+            for words in (
+                "backup now",
+                "verify",
+                f"restore {{made}} --to {target} --create",
+                "diagnose",
+                "doctor",
+            ):
+                victim = Client(dsn, "victim")  # somebody like us in all but the name
+                made = [one["id"] for one in run(site, "backup", "list", "--json").json]
+                run(site, *words.format(made="".join(made)).split())
+                until(lambda victim=victim: victim.fate() == "57P01")
+                victim.close()
+    finally:
+        scene.database.server.drop_database(copy)
+    kills = [one for one in scene.catalog.kills() if one.outcome is Outcome.SIGNALLED]
+    assert [one.application for one in kills] == ["victim"] * 5
+
+
+def test_what_holds_up_a_backup_is_ended_and_the_backup_goes_on(scene: Any, tmp_path: Path) -> None:
+    migration = scene.crowd.client("migration", superuser=True)
+    migration.run("BEGIN")
+    migration.run("LOCK TABLE t2 IN ACCESS EXCLUSIVE MODE")
+    bystander = scene.crowd.in_transaction("web")
+    site = Site(tmp_path / "site", scene.database.dsn())
+    policy = Policy("free the backup", Match(blocking_backup=True), (Action.TERMINATE,),
+                    superusers=True)  # fmt: skip
+    with enforced(scene, policy):
+        made = run(site, "backup", "now", "--json").result
+    assert made["proof"] == "content"
+    (kill,) = scene.catalog.kills()
+    assert (kill.application, kill.outcome) == ("migration", Outcome.SIGNALLED)
+    assert "holds up a backup" in kill.reason
+    assert migration.fate() == "57P01"
+    assert bystander.fate() is None
