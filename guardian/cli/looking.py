@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from guardian.watch.model import Observation, SessionKey
     from guardian.watch.patrol import Patrol
-    from guardian.watch.policy import Verdict
+    from guardian.watch.policy import Spared, Verdict
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,10 +37,15 @@ _LEAST_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look at one server, judged. ``shortcomings`` say what our role cannot see or do."""
+    """One look at one server, judged.
+
+    ``spared`` are those without a verdict whom a policy would mean, were they not immune.
+    ``shortcomings`` say what our role cannot see or do.
+    """
 
     observation: Observation
     verdicts: Mapping[SessionKey, Verdict]
+    spared: Mapping[SessionKey, Spared]
     shortcomings: Sequence[str] = ()
 
 
@@ -103,9 +108,11 @@ def _read_watch(watch: str | None, server: str | None) -> tuple[float | None, st
 def _see(patrol: Patrol) -> Seen:
     observation, decisions = patrol.look()
     facts = patrol.facts
+    verdicts = {one.session.key: one for one in decisions.verdicts}
     return Seen(
         observation,
-        {one.session.key: one for one in decisions.verdicts},
+        verdicts,
+        {one.session.key: one for one in decisions.spared if one.session.key not in verdicts},
         () if facts is None else facts.shortcomings,
     )
 

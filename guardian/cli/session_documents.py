@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from guardian.watch.audit import KillRecord
     from guardian.watch.locks import LockGraph, LockNode, LockRoot
     from guardian.watch.model import Observation, PreparedTransaction, Session, SessionKey
-    from guardian.watch.policy import Decisions, Verdict
+    from guardian.watch.policy import Decisions, Spared, Verdict
     from guardian.watch.replay import Hit, Replay
 
 
@@ -21,9 +21,15 @@ def verdicts_of(decisions: Decisions) -> Mapping[SessionKey, Verdict]:
 
 
 def session_document(
-    observation: Observation, session: Session, verdict: Verdict | None = None
+    observation: Observation,
+    session: Session,
+    verdict: Verdict | None = None,
+    spared: Spared | None = None,
 ) -> dict[str, Any]:
-    """One session as ``guardian sessions --json`` gives it."""
+    """One session as ``guardian sessions --json`` gives it.
+
+    ``spared``: no verdict, although that policy matches, for it is immune.
+    """
     at = observation.at
     return {
         "server": observation.server,
@@ -46,6 +52,7 @@ def session_document(
         "visible": session.visible,
         "own": session.is_own,
         "verdict": None if verdict is None else verdict_document(verdict),
+        "spared": None if spared is None else {"policy": spared.policy, "reason": spared.why},
     }
 
 

@@ -35,14 +35,16 @@ def sessions(
 
     def documents(seen: Seen) -> list[dict[str, Any]]:
         return [
-            session_document(seen.observation, one, seen.verdicts.get(one.key))
+            session_document(
+                seen.observation, one, seen.verdicts.get(one.key), seen.spared.get(one.key)
+            )
             for one in seen.observation.sessions
         ]
 
     def lines(out: Console, seen: Seen) -> Iterable[Text]:
         from guardian.cli.sessions_view import session_lines
 
-        return session_lines(out, seen.observation, seen.verdicts, everyone=everyone)
+        return session_lines(out, seen.observation, seen.verdicts, seen.spared, everyone=everyone)
 
     look(context, server, watch, as_json=as_json, documents=documents, lines=lines)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from guardian.watch.model import Observation, Session, SessionKey
-    from guardian.watch.policy import Verdict
+    from guardian.watch.policy import Spared, Verdict
 
 _SHORT_STATES = {
     "idle in transaction": "idle in tx",
@@ -50,12 +50,13 @@ def session_lines(
     console: Console,
     observation: Observation,
     verdicts: Mapping[SessionKey, Verdict],
+    spared: Mapping[SessionKey, Spared],
     *,
     everyone: bool = False,
 ) -> list[Text]:
     """All clients (``everyone``: the server's own processes too), those with a verdict first.
 
-    Beneath each stands what it waits for, and what the policies say of it.
+    Beneath each stands what it waits for, and what the policies say of it, or why they do not.
     """
     shown = [one for one in observation.sessions if everyone or _is_client(one)]
     shown.sort(key=lambda one: _order(one, observation, verdicts))
@@ -66,7 +67,8 @@ def session_lines(
     lines.append(table[0])
     for one, line in zip(shown, table[1:], strict=True):
         lines.append(line)
-        lines += _remarks(console, one, observation, verdicts.get(one.key))
+        said = verdicts.get(one.key) or spared.get(one.key)
+        lines += _remarks(console, one, observation, said)
     return lines
 
 
@@ -136,16 +138,21 @@ def age(seconds: float | None) -> str:
 
 
 def _remarks(
-    console: Console, one: Session, observation: Observation, verdict: Verdict | None
+    console: Console, one: Session, observation: Observation, said: Verdict | Spared | None
 ) -> Iterator[Text]:
+    from guardian.watch.policy import Spared
+
     if blockers := observation.blockers.get(one.pid):
         by = ", ".join(str(pid) if pid else "a prepared transaction" for pid in sorted({*blockers}))
         waited = age(one.wait_seconds(observation.at))
         text = f"waits for a lock, {waited}, held up by {by}"
         yield from hanging(console, text, console.width, first="         ", style="red")
-    if verdict is not None:
+    if isinstance(said, Spared):
+        text = f"{said.policy!r} would match, but {said.why}"
+        yield from hanging(console, text, console.width, first="         ", style="dim")
+    elif said is not None:
         yield from hanging(
-            console, verdict_text(verdict), console.width, first="         ", style="magenta"
+            console, verdict_text(said), console.width, first="         ", style="magenta"
         )
 
 

@@ -28,7 +28,7 @@ from enum import StrEnum
 from guardian.watch.locks import LockGraph
 from guardian.watch.matching import View, explain, immunity, spares
 from guardian.watch.memory import HOUR, Memory, Sent
-from guardian.watch.model import Action, Mode, Observation, Session
+from guardian.watch.model import CLIENT_BACKEND, Action, Mode, Observation, Session
 from guardian.watch.rules import Limits, Match, Policy, Victims
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Limits",
     "Match",
     "Policy",
+    "Spared",
     "Verdict",
     "Victims",
     "evaluate",
@@ -75,9 +76,19 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """A client's session that a policy would mean, were it not immune; ``why`` it is."""
+
+    session: Session
+    policy: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decisions:
     """All verdicts of one look, in the order in which they are to be carried out.
 
+    ``spared`` are those whom only an immunity keeps from a verdict, for people to know.
     ``memory`` is for the next look; it takes every signal as sent, so what came of each belongs
     into it by :meth:`~guardian.watch.memory.Memory.settle`. ``notice`` is for people, said once
     when the hour's limit stops us.
@@ -89,6 +100,7 @@ class Decisions:
     verdicts: tuple[Verdict, ...]
     memory: Memory
     notice: str | None = None
+    spared: tuple[Spared, ...] = ()
 
     @property
     def signals(self) -> tuple[Verdict, ...]:
@@ -118,7 +130,7 @@ def evaluate(
         present={one.key for one in sessions},
         waiting={one.key for one in sessions if graph.is_waiting(one.pid)},
     )
-    matches = _match(observation, sessions, graph, policies, memory)
+    matches, spared = _match(observation, sessions, graph, policies, memory)
     court = _Court(observation.at, graph, memory, limits, mode)
     verdicts = tuple(
         verdict
@@ -135,6 +147,7 @@ def evaluate(
         verdicts=verdicts,
         memory=after,
         notice=court.notice(after, stopped) if stopped and not memory.tripped else None,
+        spared=spared,
     )
 
 
@@ -150,22 +163,35 @@ def _match(
     graph: LockGraph,
     policies: Sequence[Policy],
     memory: Memory,
-) -> list[list[_Matched]]:
-    """For each policy the sessions that it is the first to match."""
+) -> tuple[list[list[_Matched]], tuple[Spared, ...]]:
+    """For each policy the sessions that it is the first to match; and whom immunity keeps out."""
     backups = frozenset(one.pid for one in observation.sessions if one.is_backup)
     found: list[list[_Matched]] = [[] for _ in policies]
+    spared: list[Spared] = []
     for session in sessions:
         last_waiting = None if graph.is_waiting(session.pid) else memory.waited.get(session.key)
         view = View(session, observation.at, graph, backups, last_waiting)
         immune = {lifted: immunity(session, superusers=lifted) for lifted in (False, True)}
+        told = _is_worth_telling(session)
         for policy, matched in zip(policies, found, strict=True):
-            if immune[policy.superusers] is not None:
+            why = immune[policy.superusers]
+            if why is not None and not told:
                 continue
             reason = explain(policy.match, view)
-            if reason is not None and not spares(policy.except_, view):
+            if reason is None or spares(policy.except_, view):
+                continue
+            if why is None:
                 matched.append(_Matched(session, reason))
                 break
-    return found
+            spared.append(Spared(session, policy.name, why))
+            told = False  # the first one will do; a later policy may still lift the immunity
+    return found, tuple(spared)
+
+
+def _is_worth_telling(session: Session) -> bool:
+    """Nobody expects a policy to end our own work, or the server's."""
+    is_client = session.backend_type == CLIENT_BACKEND and session.leader_pid is None
+    return is_client and session.visible and not session.is_own
 
 
 class _Court:

@@ -170,6 +170,19 @@ def test_sessions(watched: Watched) -> None:
     assert "checkpointer" in watched.run("sessions", "main", "--all").out
 
 
+def test_who_is_spared_is_told(watched15: Watched) -> None:
+    chief = watched15.crowd.in_transaction("sleepy chief", superuser=True)
+    asks = watched15.crowd.in_transaction("sleepy asks")
+    asks.run("SELECT 1 /* guardian:spare */")
+    watched15.crowd.in_transaction("awake")
+    found = {one["pid"]: one["spared"] for one in watched15.documents("sessions")}
+    told = {pid: one["policy"] for pid, one in found.items() if one is not None}
+    assert told == dict.fromkeys([chief.pid, asks.pid], "forgotten")
+    shown = " ".join(watched15.run("sessions").out.split())
+    assert "'forgotten' would match, but 'postgres' is a superuser" in shown
+    assert "'forgotten' would match, but its query carries the comment" in shown
+
+
 def test_locks(watched: Watched) -> None:
     root = watched.crowd.holder(1, "holder")
     middle = watched.crowd.waiter(1, "middle", holds=2)

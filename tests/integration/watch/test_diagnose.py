@@ -256,7 +256,7 @@ def test_what_the_next_backups_need_is_told(
     database.execute("CREATE TABLE t AS SELECT md5(n::text) FROM generate_series(1, 5000) n")
     site = Site(tmp_path / "site", database.uri())
     site.server = {"backup": {"schedule": "every 6h"}, "verify": {"scratch_dir": str(tmp_path)}}
-    stored = site.back_up().result
+    stored = site.run_here("backup", "now", "--json").result
     report = diagnose(site)["servers"][0]
     (disk,) = report["disks"]  # all of it lies on one file system
     assert disk["needed_bytes"] == stored["stored_bytes"] + int(1.2 * stored["dumped_bytes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -54,6 +55,24 @@ def test_each_state_is_seen_as_it_is(scene):
     assert seen.server == "main"
     assert seen.at.utcoffset() == timedelta(0)
     assert seen.blockers == {}
+
+
+def test_a_look_is_one_statement(pg, make_scene):
+    scene = make_scene(pg)
+    scene.database.execute(f"ALTER ROLE \"{scene.role.name}\" SET log_statement = 'all'")
+    scene.crowd.holder(1)
+    scene.crowd.waiter(1)
+    for _ in range(3):  # connecting, both of them, and finding out what the role may do
+        scene.watcher.observe()
+    log = pg.embedded.log_path
+    before = log.stat().st_size
+    for _ in range(6):
+        assert scene.watcher.observe().blockers
+    pids = "|".join(str(pid) for pid in scene.watcher._own_pids())
+    said = log.read_bytes()[before:].decode(errors="replace")
+    asked = re.findall(rf"\[(?:{pids})\] LOG:  (?:execute \S+|statement): (.*)", said)
+    assert len(asked) == 6
+    assert {one.startswith("-- One look") for one in asked} == {True}
 
 
 def test_a_client_over_tcp_has_an_address_and_one_over_the_socket_has_none(scene16):
@@ -220,11 +239,18 @@ def test_a_server_that_records_no_activity_is_told(pg16, make_scene):
 # --- what goes wrong on the way ---
 
 
-@pytest.fixture
-def own_server():
-    """One that a test may stop and overload."""
+@pytest.fixture(scope="module")
+def mortal():
     with running_server(installation(16, from_wheel=True)) as server:
         yield server
+
+
+@pytest.fixture
+def own_server(mortal):
+    """One that a test may stop and overload; it runs again for the next."""
+    yield mortal
+    if not mortal.embedded.is_running:
+        mortal.embedded.start()
 
 
 def test_a_restarted_server_is_seen_again_at_once(own_server, make_watcher):

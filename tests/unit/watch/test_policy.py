@@ -104,6 +104,35 @@ def test_all_but_oldest_of_one_is_nobody():
     assert hit(judge([session(1, "idle")], rule(victims=Victims.ALL_BUT_OLDEST))) == []
 
 
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"is_superuser": True}, "'web' is a superuser"),
+        ({"query": "select /* guardian:spare */"}, "its query carries the comment"),
+        ({"is_own": True}, None),
+        ({"is_replication": True, "backend_type": "walsender"}, None),
+        ({"leader_pid": 7}, None),
+        ({"backend_type": "checkpointer"}, None),
+        ({"visible": False}, None),
+        ({"state": "active"}, None),  # no policy means it
+        ({"application": "pgAdmin"}, None),  # an exception spares it, no immunity
+    ],
+)
+def test_whom_only_an_immunity_keeps_from_a_verdict_is_told(facts, why):
+    policy = rule(except_=Match(applications=("pgAdmin",)))
+    decisions = judge([session(1, **{"state": "idle", **facts})], rule(ACTIVE, name="a"), policy)
+    assert decisions.verdicts == ()
+    assert [one.policy for one in decisions.spared] == ([] if why is None else ["p"])
+    assert all(one.why.startswith(str(why)) for one in decisions.spared)
+
+
+def test_a_later_policy_may_lift_the_immunity_of_superusers():
+    chief = session(1, "idle", is_superuser=True)
+    decisions = judge([chief], rule(name="a"), rule(name="b"), rule(name="c", superusers=True))
+    assert told(decisions) == [(1, "c", TERMINATE, None)]
+    assert [one.policy for one in decisions.spared] == ["a"]  # the first one is enough
+
+
 def test_the_immune_are_not_the_oldest_either():
     sessions = [session(1, "idle", 99, is_own=True), session(2, "idle", 9), session(3, "idle", 5)]
     assert hit(judge(sessions, rule(victims=Victims.OLDEST))) == [(2, TERMINATE)]
