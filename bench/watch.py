@@ -4,7 +4,10 @@
 
 A server with so many sessions (most idle, some in a transaction, some at work) is watched every
 5 seconds, first by guardian in a process of its own (look, policies, memory, recording into a
-catalog in SQLite), then by pg_activity on a terminal of its own, as each comes. *Elapsed* is what
+catalog in SQLite), then by pg_activity on a terminal of its own, as it comes and once more without
+what it asks beyond sessions (sizes, temporary files, the WAL receiver). pg_activity also draws a
+screen and reads each backend's figures from the kernel: that is in its share of a core, which is
+therefore no comparison of like with like; what a look costs the server is. *Elapsed* is what
 the server says that the statements of one look took (log_min_duration_statement), which on a busy
 machine is mostly waiting for a core; *processor* is what the kernel says their backends used.
 Afterwards 300 sessions wait for locks in chains of depth 5, and a look with the whole tree is
@@ -46,9 +49,12 @@ from guardian.watch.patrol import Patrol, WatchPlan
 from guardian.watch.rules import Match, Policy
 
 INTERVAL = 5
+MOST_MS, MOST_PROCESSOR, MOST_STORM_MS = 15.0, 0.01, 200.0
+"""What a look and the watch may cost with 500 sessions, and a look at the storm."""
 WAITERS, DEPTH, CHAINS = 300, 5, 4
 _LINE = re.compile(r"^<([^>]*)> .*?duration: ([\d.]+) ms(?:  (\w+))?", re.MULTILINE)
 _ANSWERS = ((b"\x1b[6n", b"\x1b[1;1R"), (b"\x1b[c", b"\x1b[?62c"))
+SESSIONS_ONLY = ("--no-db-size", "--no-tempfiles", "--no-walreceiver")
 _TICK = os.sysconf("SC_CLK_TCK")
 POLICIES = (
     Policy("idle", Match(state=("idle",), for_=timedelta(minutes=10)), (Action.TERMINATE,)),
@@ -161,6 +167,8 @@ def observe(made: EmbeddedServer, cost: Cost, process: subprocess.Popen[bytes], 
     cost.processor = (after - busy) / took
     cost.used_ms = (sum(map(_used_by_backend, backends)) - used) / looks
     cost.elapsed_ms = sum(log.durations(cost.application)) / looks
+    if not cost.elapsed_ms:
+        raise RuntimeError(f"{cost.name} has asked nothing as {cost.application!r}")
 
 
 def _backends(made: EmbeddedServer, application: str) -> list[int]:
@@ -186,13 +194,13 @@ def measure_guardian(made: EmbeddedServer, folder: Path, looks: int) -> Cost:
     return cost
 
 
-def measure_pg_activity(made: EmbeddedServer, looks: int) -> Cost:
-    cost = Cost("pg_activity", "pg_activity")
+def measure_pg_activity(made: EmbeddedServer, looks: int, *options: str) -> Cost:
+    cost = Cost("pg_activity, lean" if options else "pg_activity", "pg_activity")
     program = str(Path(sys.executable).with_name("pg_activity"))
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (50, 160))
     process = subprocess.Popen(
-        [program, "--refresh", str(INTERVAL), made.dsn("postgres")],
+        [program, "--refresh", str(INTERVAL), *options, made.dsn("postgres")],
         stdin=slave, stdout=slave, stderr=slave,
         env={**os.environ, "TERM": "xterm"},
     )  # fmt: skip
@@ -287,6 +295,7 @@ def main() -> None:
                 costs = [
                     measure_guardian(made, folder, options.looks),
                     measure_pg_activity(made, options.looks),
+                    measure_pg_activity(made, options.looks, *SESSIONS_ONLY),
                 ]
             finally:
                 audience.leave()
@@ -302,15 +311,24 @@ def main() -> None:
 
 def report(sessions: int, costs: list[Cost], storm: Cost, catalog: int) -> None:
     print(f"{sessions} sessions, a look every {INTERVAL} s; a look costs the server so much:")
-    print(f"{'':14} {'elapsed':>10} {'processor':>10} | {'own share of a core':>19} {'memory':>9}")
+    print(f"{'':17} {'elapsed':>10} {'processor':>10} | {'own share of a core':>19} {'memory':>9}")
     for cost in costs:
         print(
-            f"{cost.name:14} {cost.elapsed_ms:7.1f} ms {cost.used_ms:7.1f} ms |"
+            f"{cost.name:17} {cost.elapsed_ms:7.1f} ms {cost.used_ms:7.1f} ms |"
             f" {cost.processor:19.2%} {cost.memory_bytes / (1 << 20):5.0f} MiB"
         )
     print(
         f"{WAITERS} waiters in chains of depth {DEPTH}: {storm.elapsed_ms:.1f} ms elapsed, "
         f"{storm.used_ms:.1f} ms of processor"
+    )
+    kept = (
+        costs[0].elapsed_ms <= MOST_MS
+        and costs[0].processor <= MOST_PROCESSOR
+        and storm.elapsed_ms <= MOST_STORM_MS
+    )
+    print(
+        f"bounds for guardian: {MOST_MS:g} ms a look, {MOST_PROCESSOR:.0%} of a core, "
+        f"{MOST_STORM_MS:g} ms for the storm: {'kept' if kept else 'NOT KEPT'}"
     )
     print(f"guardian's catalog afterwards: {catalog / 1024:.0f} KiB")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,10 @@ def run(site: Site, *words: str) -> Ending:
     return outcome
 
 
+def _has_died(client: Client) -> bool:
+    return client.fate() == "57P01"
+
+
 def test_a_backup_a_drill_and_a_restore_are_left_alone_by_a_policy_for_everybody(
     scene: Any, tmp_path: Path
 ) -> None:
@@ -87,7 +92,7 @@ def test_a_backup_a_drill_and_a_restore_are_left_alone_by_a_policy_for_everybody
                 victim = Client(dsn, "victim")  # somebody like us in all but the name
                 made = [one["id"] for one in run(site, "backup", "list", "--json").json]
                 run(site, *words.format(made="".join(made)).split())
-                until(lambda victim=victim: victim.fate() == "57P01")
+                until(partial(_has_died, victim))
                 victim.close()
     finally:
         scene.database.server.drop_database(copy)
