@@ -93,7 +93,7 @@ def compose(incident: Incident, telling: Telling, now: datetime, rules: Escalati
         title=cut(in_one_line(condition.title), TITLE_LIMIT),
         at=now,
         dedup_key=f"guardian-{incident.id}",
-        number=incident.version + 1,
+        number=incident.messages + 1,
         incident=incident.id,
         incident_kind=incident.kind,
         state=incident.state,

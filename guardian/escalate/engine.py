@@ -11,6 +11,7 @@ through the courier at once; all is written down when the catalog is back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -188,7 +189,9 @@ class Escalator:
             raise UsageError("a silence needs a duration above zero", mend="write --for 2h")
         begins = starts_at or self._clock.now()
         made = Silence(_new_id(), begins, begins + lasting, reason, by, dict(match or {}))
-        self._catalog.add_silence(made)
+        with self._lock:
+            self._catalog.add_silence(made)
+            self._silences += (made,)
         return made
 
     def end_silence(self, id_prefix: str) -> Silence:
@@ -208,7 +211,9 @@ class Escalator:
         if len(found) > 1:
             ids = ", ".join(one.id for one in found)
             raise UsageError(f"{id_prefix} fits several silences: {ids}", mend="write more of it")
-        self._catalog.end_silence(found[0].id, now)
+        with self._lock:
+            self._catalog.end_silence(found[0].id, now)
+            self._silences = tuple(one for one in self._silences if one.id != found[0].id)
         return replace(found[0], ends_at=now)
 
     def next_due(self, one: Incident) -> ladder.Due | None:
@@ -350,10 +355,11 @@ class Escalator:
             return next(one for one in change.incidents if one.id == found.id)
 
     def _find(self, id_prefix: str) -> Incident:
-        try:
-            found = list(self._catalog.find_incidents(id_prefix))
-        except CatalogError:
-            found = [one for one in self._unwritten.open if one.id.startswith(id_prefix)]
+        # What is not written yet is known here alone.
+        known = {one.id: one for one in self._unwritten.open if one.id.startswith(id_prefix)}
+        with contextlib.suppress(CatalogError):
+            known |= {one.id: one for one in self._catalog.find_incidents(id_prefix)}
+        found = list(known.values())
         if not found or not id_prefix:
             raise NotFoundError(
                 f"no incident {id_prefix!r}", mend="guardian incidents list shows those there are"

@@ -142,6 +142,7 @@ def reopened(
         **_CLIMB_BEGINS,
     )
     life.note(EntryKind.REOPENED, f"{text}: {condition.title}")
+    life.news[News.REOPENED] = text
     return life.step()
 
 

@@ -126,7 +126,8 @@ class Incident:
     ladder's entries told in this climb, as ``P1/30m/lead``; ``escalated_to`` is the highest one's
     person. ``people_told`` is everybody who was told since it opened or reopened, and so hears of
     its end. ``reminded_at`` is when people last heard of it; None while they are owed a word.
-    ``flaps`` are the instants at which it fired, for damping.
+    ``messages`` is the number of the latest. ``flaps`` are the instants at which it fired, for
+    damping.
     """
 
     id: IncidentId
@@ -159,6 +160,7 @@ class Incident:
     climbed_seconds: float = 0.0
     climbing_since: datetime | None = None
     held_by: str | None = None
+    messages: int = 0
 
     @property
     def title(self) -> str:

@@ -118,7 +118,8 @@ class Round:
             if not done.changed:
                 continue
             mail = self._addressed(done, tellings, failing)
-            incidents.append(done.incident)
+            number = done.incident.messages + bool(mail.envelopes)
+            incidents.append(replace(done.incident, messages=number))
             entries += (*done.entries, *mail.entries)
             envelopes += mail.envelopes
             if _ends_the_calling(done):
@@ -134,8 +135,8 @@ class Round:
             by = self._now - one.updated_at
         if not by:
             return one
-        moved = incident.shifted(one, by)
-        self._steps[one.key] = Step(replace(moved, updated_at=self._now))
+        moved = replace(incident.shifted(one, by), updated_at=self._now)
+        self._steps[one.key] = Step(moved)
         return moved
 
     def _worst_of_each(self, conditions: Iterable[Condition]) -> dict[str, Condition]:
@@ -195,12 +196,9 @@ class Round:
         heard: list[tuple[str, str]] = []
         waiting: set[str] = set()
         if tellings and _ends_the_calling(step):
-            since = one.fired_at or one.opened_at
-            sent = self._world.sent(one.id)
-            heard = [(each.channel, each.rung) for each in sent if each.created_at >= since]
+            heard = _heard(self._world.sent(one.id))
         elif any(each.kind is MessageKind.REMINDER for each in tellings):
-            sent = self._world.sent(one.id)
-            waiting = {each.channel for each in sent if each.standing is Standing.WAITING}
+            waiting = _called_by(self._world.sent(one.id))
         return address(
             one,
             tellings,
@@ -210,6 +208,21 @@ class Round:
             heard=heard,
             waiting=waiting,
         )
+
+
+def _heard(sent: Sequence[Envelope]) -> list[tuple[str, str]]:
+    """(Channel, rung) of all that went out since the last end, also what was handed over."""
+    resolved = MessageKind.RESOLVED
+    ended = max((one.message.number for one in sent if one.message.kind is resolved), default=0)
+    return [(one.channel, one.rung) for one in sent if one.message.number > ended]
+
+
+def _called_by(sent: Iterable[Envelope]) -> set[str]:
+    """Channels of which the last message that waits is a call, which a reminder would repeat."""
+    last = {each.channel: each for each in sent if each.standing is Standing.WAITING}
+    return {
+        name for name, each in last.items() if each.message.kind is not MessageKind.ACKNOWLEDGED
+    }
 
 
 def _ends_the_calling(step: Step) -> bool:

@@ -117,7 +117,7 @@ class BusinessHours:
         return (at >= self.start or at < self.end) and began.weekday() in self.days
 
     def opens_after(self, now: datetime) -> datetime | None:
-        """When they begin next, now when they have; None when no day is theirs."""
+        """When they begin next, now when they have; None when no day is theirs. For people."""
         if self.is_open(now):
             return now
         today = now.astimezone(ZoneInfo(self.timezone)).date()
@@ -125,7 +125,7 @@ class BusinessHours:
         return next((at for at in starts if at > now and self.is_open(at)), None)
 
     def _start_of(self, day: date) -> datetime:
-        """The instant at which that day's hours begin; in a gap of summer time, the gap's end."""
+        """When that day's hours begin; a start that the clock skips is as much later."""
         return datetime.combine(day, self.start, ZoneInfo(self.timezone)).astimezone(UTC)
 
 
@@ -221,7 +221,7 @@ class EscalationRules:
 
 def rung_id(severity: Severity, after: timedelta, person: str) -> str:
     """How an incident remembers that a rung was told: ``P1/30m/lead``. No two have the same."""
-    text = format_duration(after).replace(" ", "")
+    text = format_duration(after).replace(" ", "") if after else "0m"
     if parse_duration(text) != after:  # it is written with its two largest units
         text = f"{after.total_seconds():f}".rstrip("0").rstrip(".") + "s"
     return f"{severity}/{text}/{person}"

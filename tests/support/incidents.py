@@ -96,6 +96,7 @@ def full_incident() -> Incident:
         climbed_seconds=90.5,
         climbing_since=START + 7 * MINUTE,
         held_by="silence s1",
+        messages=3,
     )
 
 
