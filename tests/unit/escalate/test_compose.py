@@ -64,7 +64,7 @@ def test_an_alert_says_what_is_known_and_what_to_do():
 
 def test_the_end_says_since_when_until_when_and_nothing_that_is_over():
     scene = Scene()
-    scene.sees(replace(FULL, key="store.failing:s", kind="store.failing"))
+    scene.sees(replace(FULL, key="probe.web:web", kind="probe.web"))
     scene.wait(10 * MINUTE)
     scene.sees()
     scene.wait(2 * MINUTE)

@@ -87,7 +87,7 @@ def test_settle_is_the_users():
         ("backup.overdue", NONE, NONE),
         ("proof.overdue", NONE, NONE),
         ("verify.mismatch", NONE, NONE),
-        ("store.failing", NONE, 2 * MINUTE),
+        ("store.failing", NONE, NONE),
         ("locks.blocked", MINUTE, 2 * MINUTE),
         ("vital.connections", MINUTE, 2 * MINUTE),
         ("disk.low", MINUTE, 2 * MINUTE),

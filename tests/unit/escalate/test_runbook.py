@@ -90,7 +90,7 @@ def test_an_answer_stops_the_climb(acknowledged_after, heard):
 
 def test_not_restored_within_the_time_but_before_the_next_rung():
     scene = Scene()
-    scene.sees(level(severity=P1, key="store.failing:offsite"))
+    scene.sees(level(severity=P1))
     scene.wait(29 * MINUTE)
     scene.sees()
     scene.wait(HOUR)
