@@ -160,13 +160,12 @@ class Scene:
 
     def acknowledge(self, by: str = "anna", **more: Any) -> Incident:
         """The one open incident is acknowledged."""
-        return self._by_hand(lambda: self.escalator.acknowledge(self.only.id, by, **more))
+        return self._by_hand(lambda: self.escalator.acknowledge(self.only().id, by, **more))
 
     def resolve(self, by: str = "anna") -> Incident:
         """The one open incident is resolved by hand."""
-        return self._by_hand(lambda: self.escalator.resolve(self.only.id, by))
+        return self._by_hand(lambda: self.escalator.resolve(self.only().id, by))
 
-    @property
     def only(self) -> Incident:
         """The one open incident."""
         (found,) = self.catalog.open_incidents()
@@ -174,7 +173,7 @@ class Scene:
 
     def timeline(self, of: Incident | None = None) -> Sequence[Entry]:
         """Of that, or the one open incident."""
-        return self.catalog.timeline((of or self.only).id)
+        return self.catalog.timeline((of or self.only()).id)
 
     def kinds(self, of: Incident | None = None) -> list[str]:
         """The timeline's kinds of lines."""

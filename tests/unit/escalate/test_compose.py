@@ -36,7 +36,7 @@ def only_alert(scene: Scene) -> Message:
 def test_an_alert_says_what_is_known_and_what_to_do():
     scene = Scene(rules(dashboard="https://guardian.example"))
     scene.sees(FULL)
-    one = scene.only
+    one = scene.only()
     assert only_alert(scene) == Message(
         kind=MessageKind.ALERT,
         severity=P1,
@@ -130,7 +130,7 @@ def test_who_had_an_alert_handed_over_hears_of_the_end_too():
     scene = Scene()
     scene.delivers = False
     scene.sees(failed())
-    (pager, chat) = scene.catalog.envelopes(scene.only.id)
+    (pager, chat) = scene.catalog.envelopes(scene.only().id)
     handed = replace(pager, id=0, channel="cto-mail", rung="cto", others=())
     given = replace(pager, standing=Standing.HANDED_OVER)
     scene.catalog.settle(Settlement((given,), follow_ups=(handed,)))

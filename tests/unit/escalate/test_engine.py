@@ -60,7 +60,7 @@ def test_what_could_not_be_looked_at_stays_as_it_is():
 def test_the_worst_of_one_key_counts():
     scene = Scene()
     scene.sees(level(severity=P2), level(severity=P0), level(severity=P1))
-    assert scene.only.severity is P0
+    assert scene.only().severity is P0
 
 
 def test_another_sensor_may_take_a_condition_over():
@@ -68,7 +68,7 @@ def test_another_sensor_may_take_a_condition_over():
     scene.sees(failed(), scope="cli")
     scene.sees(failed(), scope="daemon")
     scene.sees(scope="cli")
-    assert scene.only.scope == "daemon"
+    assert scene.only().scope == "daemon"
 
 
 def test_a_hundred_at_once_are_one_change():
@@ -190,7 +190,7 @@ def test_many_threads_make_one_incident():
     for one in threads:
         one.join()
     assert len(scene.catalog.incidents()) == 1
-    assert len(scene.catalog.envelopes(scene.only.id)) == 2
+    assert len(scene.catalog.envelopes(scene.only().id)) == 2
 
 
 # --- after a crash ---
@@ -225,7 +225,7 @@ def test_just_after_a_start_levels_alarm_nobody():
     scene = Scene(rules(startup_settle=30 * SECOND))
     scene.sees(level())
     scene.wait(29 * SECOND)
-    assert scene.only.state is State.PENDING
+    assert scene.only().state is State.PENDING
     assert scene.told() == []
     scene.wait(SECOND)
     assert scene.told() == ["02:00 alert on-call: pager, chat"]
@@ -303,7 +303,7 @@ def test_the_urgent_leaves_at_once_and_the_rest_is_written_later(how):
 def test_what_ends_while_the_catalog_is_away_is_told_and_written(how):
     scene, catalog, post = away()
     scene.sees(failed())
-    one = scene.only
+    one = scene.only()
     _break(catalog, how)
     scene.sees()
     assert [each.message.kind for each in post.given] == [MessageKind.RESOLVED] * 2
@@ -334,14 +334,14 @@ def test_what_begins_and_ends_while_the_catalog_is_away_is_written_whole():
 def test_a_person_can_take_an_incident_while_the_catalog_is_away(how):
     scene, catalog, post = away()
     scene.sees(level())
-    one = scene.only
+    one = scene.only()
     _break(catalog, how)
     assert scene.escalator.acknowledge(one.id[:6], "anna").state is State.ACKNOWLEDGED
     scene.wait(2 * HOUR)
     assert {each.message.kind for each in post.given} == {MessageKind.ACKNOWLEDGED}
     _mend(catalog)
     scene.tick()
-    assert scene.only.acknowledged_by == "anna"
+    assert scene.only().acknowledged_by == "anna"
 
 
 def test_without_a_courier_all_waits_for_the_catalog():
@@ -354,7 +354,7 @@ def test_without_a_courier_all_waits_for_the_catalog():
     scene.wait(30 * MINUTE)
     catalog.fail(None)
     scene.tick()
-    assert [one.channel for one in catalog.envelopes(scene.only.id)] == [
+    assert [one.channel for one in catalog.envelopes(scene.only().id)] == [
         "pager", "chat", "lead-mail", "chat",
     ]  # fmt: skip
 
@@ -368,7 +368,7 @@ def test_another_process_went_on_with_it_meanwhile():
     _mend(catalog)
     other.acknowledge("anna")
     scene.tick()
-    assert scene.only.acknowledged_by == "anna"
+    assert scene.only().acknowledged_by == "anna"
     assert "told" in [one.kind for one in scene.timeline()][3:]
     assert scene.escalator.trouble is None
 
@@ -384,7 +384,7 @@ def test_what_another_process_opened_meanwhile_is_the_one_that_goes_on():
     _mend(catalog)
     other.sees(level())
     scene.tick()
-    assert scene.only.id != lost
+    assert scene.only().id != lost
     ends = catalog.envelopes(lost)
     assert [(one.channel, one.message.kind, one.message.why) for one in ends] == [
         ("pager", MessageKind.RESOLVED, "it goes on under another id"),
@@ -439,7 +439,7 @@ def test_a_clock_that_is_set_back_keeps_no_acknowledgement_alive():
     scene.told()
     scene.clock.jump_to(START - 24 * HOUR)
     scene.wait(HOUR + 15 * SECOND)
-    assert scene.only.state is State.FIRING
+    assert scene.only().state is State.FIRING
     assert [line.split()[1] for line in scene.told()] == ["reminder"]
 
 
@@ -463,7 +463,7 @@ def test_a_clock_that_was_set_back_while_guardian_was_not_running():
     after = Scene(catalog=catalog, clock=clock)
     after.sees(level())
     after.wait(4 * HOUR)
-    assert after.only.state is State.FIRING
+    assert after.only().state is State.FIRING
     after.wait(10 * MINUTE)
     assert "01:10 escalation lead: lead-mail, chat" in after.told()
 

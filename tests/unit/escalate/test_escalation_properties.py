@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -84,7 +85,7 @@ SEEN = st.fixed_dictionaries(
 class Anything(RuleBasedStateMachine):
     @initialize(reminds=st.booleans(), flat=st.booleans())
     def begin(self, reminds: bool, flat: bool) -> None:
-        self.rules: EscalationRules = rules(
+        self.its_rules: EscalationRules = rules(
             people={"on-call": PEOPLE["on-call"], "lead": PEOPLE["lead"]} if flat else PEOPLE,
             remind_every={P0: 15 * MINUTE, P1: HOUR} if reminds else {},
         )
@@ -101,7 +102,7 @@ class Anything(RuleBasedStateMachine):
         self.start()
 
     def start(self) -> None:
-        self.escalator = Escalator(self.catalog, self.clock, self.rules, courier=self.post)
+        self.escalator = Escalator(self.catalog, self.clock, self.its_rules, courier=self.post)
 
     # --- what happens ---
 
@@ -109,7 +110,7 @@ class Anything(RuleBasedStateMachine):
     def look(self, scope: str, data: st.DataObject) -> None:
         conditions = []
         for key in SCOPES[scope]:
-            seen = data.draw(st.none() | SEEN)
+            seen: dict[str, Any] | None = data.draw(st.none() | SEEN)
             if seen is not None:
                 server = "main" if ":main" in key else None
                 kind = key.partition(":")[0]
@@ -280,7 +281,7 @@ class Anything(RuleBasedStateMachine):
             if one.state is not State.FIRING or one.held_by is not None:
                 continue
             told = {each.split("/")[2] for each in one.rungs_told}
-            for rung in self.rules.ladder_of(one.severity).rungs:
+            for rung in self.its_rules.ladder_of(one.severity).rungs:
                 if rung.after <= self.climbed[one.id]:
                     assert set(rung.people) <= told
 

@@ -149,14 +149,14 @@ def test_a_second_failure_in_silence_calls_the_lead_as_soon_as_it_ends():
 def test_what_a_silence_matches(match, holds):
     scene = Scene()
     scene.sees(failed())
-    assert matches(match, scene.only) is holds
+    assert matches(match, scene.only()) is holds
 
 
 def test_what_an_incident_lacks_fits_no_name():
     scene = Scene()
     scene.sees(level())
-    assert not matches({"server": "main"}, scene.only)
-    assert matches({"server": "*"}, scene.only)
+    assert not matches({"server": "main"}, scene.only())
+    assert matches({"server": "*"}, scene.only())
 
 
 def test_a_silence_that_could_not_work_is_refused():
@@ -209,7 +209,7 @@ def test_what_was_hidden_is_told_when_the_server_is_back_and_it_still_holds():
         "02:12 alert on-call: pager, chat",
         "02:12 resolved on-call: pager, chat",
     ]
-    one = scene.only
+    one = scene.only()
     assert scene.kinds(one)[:3] == ["opened", "fired", "held_back"]
     assert scene.timeline(one)[2].text.startswith("part of a larger one, ")
 
@@ -255,7 +255,7 @@ def test_the_weekend_is_no_business():
     scene.sees(level(severity=P2))
     scene.wait(63 * HOUR, step=30 * MINUTE)
     assert scene.told() == ["08:00 alert on-call: pager, chat"]
-    assert scene.only.reminded_at == utc(30, 8)
+    assert scene.only().reminded_at == utc(30, 8)
 
 
 def test_a_told_p2_with_nothing_to_add_is_not_held_back_every_night():
@@ -373,4 +373,4 @@ def test_an_acknowledgement_that_lapses_at_night_is_told_in_the_morning():
     scene.told()
     scene.wait(18 * HOUR, step=5 * MINUTE)
     assert scene.told() == ["08:00 reminder on-call: pager, chat"]
-    assert scene.only.state is State.FIRING
+    assert scene.only().state is State.FIRING

@@ -44,18 +44,18 @@ def test_what_must_settle_tells_nobody_before():
     scene = Scene()
     scene.sees(level("vital.connections:main", P2))
     scene.wait(59 * SECOND)
-    assert scene.only.state is State.PENDING
+    assert scene.only().state is State.PENDING
     assert scene.told() == []
     scene.wait(SECOND)
-    assert scene.only.state is State.FIRING
-    assert scene.only.fired_at == START + MINUTE
+    assert scene.only().state is State.FIRING
+    assert scene.only().fired_at == START + MINUTE
     assert scene.told() == ["02:01 alert on-call: pager, chat"]
 
 
 def test_what_passes_before_it_has_settled_is_heard_by_nobody():
     scene = Scene()
     scene.sees(level("vital.connections:main"))
-    one = scene.only
+    one = scene.only()
     scene.wait(30 * SECOND)
     scene.sees()
     assert scene.told() == []
@@ -69,7 +69,7 @@ def test_a_pending_one_fires_also_when_its_sensor_falls_silent():
     scene.sees(level("vital.connections:main"))
     scene.clock.advance(MINUTE)
     scene.tick()
-    assert scene.only.state is State.FIRING
+    assert scene.only().state is State.FIRING
 
 
 def test_settle_is_the_users():
@@ -111,11 +111,11 @@ def test_gone_is_believed_when_it_lasts():
     scene.sees(level())
     scene.wait(10 * MINUTE)
     scene.sees()
-    assert scene.only.state is State.RECOVERING
-    assert scene.only.cleared_at == START + 10 * MINUTE
+    assert scene.only().state is State.RECOVERING
+    assert scene.only().cleared_at == START + 10 * MINUTE
     scene.wait(2 * MINUTE - SECOND)
-    assert scene.only.state is State.RECOVERING
-    one = scene.only
+    assert scene.only().state is State.RECOVERING
+    one = scene.only()
     scene.wait(SECOND)
     assert scene.catalog.open_incidents() == []
     (done,) = scene.catalog.incidents()
@@ -131,7 +131,7 @@ def test_a_sensor_that_falls_silent_is_no_recovery():
     scene.sees()
     scene.clock.advance(5 * HOUR)
     scene.tick()
-    assert scene.only.state is State.RECOVERING
+    assert scene.only().state is State.RECOVERING
 
 
 def test_a_relapse_goes_on_where_it_was_and_tells_nobody():
@@ -143,7 +143,7 @@ def test_a_relapse_goes_on_where_it_was_and_tells_nobody():
     scene.told()
     scene.sees(level())
     scene.wait(19 * MINUTE)
-    assert scene.only.state is State.FIRING
+    assert scene.only().state is State.FIRING
     assert scene.told() == []
     scene.wait(MINUTE + 15 * SECOND)  # the ladder's time stood still for the minute
     assert scene.told() == ["02:31 escalation lead: lead-mail, chat"]
@@ -154,9 +154,9 @@ def test_a_relapse_of_what_was_acknowledged_is_acknowledged():
     scene.sees(level())
     scene.acknowledge()
     scene.sees()
-    assert scene.only.state is State.RECOVERING
+    assert scene.only().state is State.RECOVERING
     scene.sees(level())
-    assert scene.only.state is State.ACKNOWLEDGED
+    assert scene.only().state is State.ACKNOWLEDGED
 
 
 def test_a_relapse_after_the_acknowledgement_ran_out_is_told():
@@ -168,7 +168,7 @@ def test_a_relapse_after_the_acknowledgement_ran_out_is_told():
     scene.wait(2 * HOUR)
     scene.told()
     scene.sees(level())
-    assert scene.only.state is State.FIRING
+    assert scene.only().state is State.FIRING
     assert scene.told() == ["04:00 reminder on-call: pager, chat"]
     assert scene.kinds()[-3:] == ["relapsed", "lapsed", "told"]
 
@@ -186,11 +186,11 @@ def test_each_firing_within_the_hour_doubles_the_recovery_up_to_an_hour():
     needed = []
     for _ in range(9):
         scene.sees(level())
-        needed.append(life.recovery_needed(scene.only, scene.clock.now(), rules()) // MINUTE)
+        needed.append(life.recovery_needed(scene.only(), scene.clock.now(), rules()) // MINUTE)
         scene.sees()
     assert needed == [2, 4, 8, 16, 32, 60, 60, 60, 60]
     scene.clock.advance(HOUR + SECOND)
-    assert life.recovery_needed(scene.only, scene.clock.now(), rules()) == 2 * MINUTE
+    assert life.recovery_needed(scene.only(), scene.clock.now(), rules()) == 2 * MINUTE
 
 
 def test_what_comes_and_goes_is_one_long_incident():
@@ -212,14 +212,14 @@ def test_what_comes_back_soon_is_the_same_incident_on_a_new_climb():
     scene = Scene()
     scene.sees(failed(1))
     scene.wait(30 * MINUTE)
-    one = scene.only
+    one = scene.only()
     scene.sees()
     scene.wait(30 * MINUTE)
     scene.told()
     scene.sees(failed(1, occurrence="another"))
-    assert scene.only.id == one.id
-    assert scene.only.occurrences == 2
-    assert scene.only.people_told == ("on-call",)
+    assert scene.only().id == one.id
+    assert scene.only().occurrences == 2
+    assert scene.only().people_told == ("on-call",)
     assert scene.told() == ["03:00 alert on-call: pager, chat"]
     assert scene.envelopes()[-1].message.why == "it is back, 30m after it was resolved"
     assert scene.kinds()[-3:] == ["reopened", "fired", "told"]
@@ -230,11 +230,11 @@ def test_what_comes_back_soon_is_the_same_incident_on_a_new_climb():
 def test_what_comes_back_later_is_another_incident():
     scene = Scene()
     scene.sees(failed(1))
-    one = scene.only
+    one = scene.only()
     scene.sees()
     scene.wait(31 * MINUTE)
     scene.sees(failed(1, occurrence="another"))
-    assert scene.only.id != one.id
+    assert scene.only().id != one.id
 
 
 def test_the_end_of_a_reopened_one_is_told_to_those_who_heard_of_the_reopening():
@@ -260,7 +260,7 @@ def test_what_a_person_has_resolved_stays_so_until_it_happens_again():
     scene.wait(20 * HOUR, step=HOUR)
     assert scene.catalog.open_incidents() == []
     scene.sees(failed(2))
-    assert scene.only.state is State.FIRING
+    assert scene.only().state is State.FIRING
 
 
 def test_a_state_that_a_person_has_resolved_and_that_still_holds_is_open_again():
@@ -268,8 +268,8 @@ def test_a_state_that_a_person_has_resolved_and_that_still_holds_is_open_again()
     scene.sees(level())
     one = scene.resolve()
     scene.wait(15 * SECOND)
-    assert scene.only.id == one.id
-    assert scene.only.resolved_by is None
+    assert scene.only().id == one.id
+    assert scene.only().resolved_by is None
     assert "alert" in scene.told()[-1]
 
 
@@ -291,7 +291,7 @@ def test_an_acknowledgement_lapses_and_the_climb_goes_on_where_it_was():
     assert (one.acknowledged_by, one.acknowledged_until) == ("bob", START + 140 * MINUTE)
     assert scene.told()[-1] == "02:20 acknowledged on-call: pager, chat"
     scene.wait(2 * HOUR)
-    assert scene.only.state is State.FIRING
+    assert scene.only().state is State.FIRING
     assert scene.told() == ["04:20 reminder on-call: pager, chat"]
     assert scene.envelopes()[-1].message.why == "the acknowledgement by bob has run out"
     scene.wait(10 * MINUTE)
@@ -311,7 +311,7 @@ def test_the_second_acknowledgement_counts():
     scene.acknowledge("anna")
     scene.wait(3 * HOUR)
     assert scene.acknowledge("bob").acknowledged_until == START + 7 * HOUR
-    assert scene.only.acknowledged_by == "bob"
+    assert scene.only().acknowledged_by == "bob"
 
 
 def test_an_acknowledgement_of_a_pending_one_keeps_it_from_alarming():
@@ -319,7 +319,7 @@ def test_an_acknowledgement_of_a_pending_one_keeps_it_from_alarming():
     scene.sees(level("vital.x:main"))
     scene.acknowledge()
     scene.wait(HOUR)
-    assert scene.only.state is State.ACKNOWLEDGED
+    assert scene.only().state is State.ACKNOWLEDGED
     assert scene.told() == []
 
 
@@ -328,9 +328,9 @@ def test_an_acknowledgement_while_it_recovers():
     scene.sees(level())
     scene.sees()
     scene.acknowledge()
-    assert scene.only.state is State.RECOVERING
+    assert scene.only().state is State.RECOVERING
     scene.sees(level())
-    assert scene.only.state is State.ACKNOWLEDGED
+    assert scene.only().state is State.ACKNOWLEDGED
 
 
 # --- severity ---
@@ -349,7 +349,7 @@ def test_less_bad_and_as_bad_again_is_no_new_climb():
     scene.sees(level(severity=P1))
     scene.told()
     scene.sees(level(severity=P2))
-    assert scene.only.severity is P2
+    assert scene.only().severity is P2
     scene.wait(MINUTE)
     scene.sees(level(severity=P1))
     assert scene.told() == []
@@ -372,7 +372,7 @@ def test_worse_while_it_is_pending_is_told_once():
     scene.sees(level("vital.x:main", P1))
     scene.wait(MINUTE)
     assert scene.told() == ["02:01 alert on-call: pager, chat"]
-    assert scene.only.severity is P1
+    assert scene.only().severity is P1
 
 
 def test_worse_while_it_recovers():
@@ -381,7 +381,7 @@ def test_worse_while_it_recovers():
     scene.sees()
     scene.told()
     scene.sees(level(severity=P0))
-    assert scene.only.state is State.FIRING
+    assert scene.only().state is State.FIRING
     assert scene.told() == ["02:00 update on-call: pager, chat", "02:00 alert lead: lead-mail"]
 
 
@@ -392,7 +392,7 @@ def test_the_same_occurrence_counts_once():
     scene = Scene()
     for _ in range(5):
         scene.sees(failed(1))
-    assert scene.only.occurrences == 1
+    assert scene.only().occurrences == 1
     assert scene.kinds() == ["opened", "fired", "told"]
 
 
@@ -407,7 +407,7 @@ def test_each_failure_in_a_row_is_told_but_not_more_often_than_every_half_hour()
         "03:00 update on-call: pager",
     ]
     assert scene.envelopes()[-1].message.why == "it happened again, 7 in a row"
-    assert scene.only.occurrences == 7
+    assert scene.only().occurrences == 7
 
 
 def test_another_occurrence_that_is_no_worse_is_a_line_and_no_message():
@@ -417,21 +417,21 @@ def test_another_occurrence_that_is_no_worse_is_a_line_and_no_message():
     scene.told()
     scene.sees(failed(1, occurrence="b"))
     assert scene.told() == []
-    assert scene.only.occurrences == 2
+    assert scene.only().occurrences == 2
     assert scene.kinds()[-1] == "occurred"
 
 
 def test_newer_evidence_alone_is_written_once_a_minute():
     scene = Scene()
     scene.sees(level(impact="1"))
-    version = scene.only.version
+    version = scene.only().version
     scene.clock.advance(30 * SECOND)
     assert scene.sees(level(impact="2")).is_empty
-    assert scene.only.condition.impact == "1"
+    assert scene.only().condition.impact == "1"
     scene.clock.advance(30 * SECOND)
     scene.sees(level(impact="3"))
-    assert scene.only.condition.impact == "3"
-    assert scene.only.version == version + 1
+    assert scene.only().condition.impact == "3"
+    assert scene.only().version == version + 1
     scene.clock.advance(5 * MINUTE)
     assert scene.sees(level(impact="3")).is_empty
 

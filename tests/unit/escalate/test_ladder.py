@@ -44,8 +44,8 @@ def test_a_ladder_of_ones_own():
         "02:10 escalation cto: cto-mail",
         "02:10 escalation on-call: pager, chat",
     ]
-    assert scene.only.rungs_told == ("P2/5m/lead", "P2/10m/cto", "P2/10m/on-call")
-    assert scene.only.escalated_to == "on-call"
+    assert scene.only().rungs_told == ("P2/5m/lead", "P2/10m/cto", "P2/10m/on-call")
+    assert scene.only().escalated_to == "on-call"
 
 
 def test_a_person_may_stand_on_several_rungs():
@@ -57,14 +57,14 @@ def test_a_person_may_stand_on_several_rungs():
         "02:10 escalation lead: lead-mail, chat",
         "02:10 escalation cto: cto-mail",
     ]
-    assert scene.only.people_told == ("lead", "cto")
+    assert scene.only().people_told == ("lead", "cto")
 
 
 def test_a_name_written_twice_on_one_rung_hears_once():
     scene = Scene(rules(ladders={P1: ladder((0, "cto cto"))}))
     scene.sees(level())
     assert scene.told() == ["02:00 alert cto: cto-mail"]
-    assert scene.only.rungs_told == ("P1/0m/cto",)
+    assert scene.only().rungs_told == ("P1/0m/cto",)
 
 
 def test_rungs_that_fell_due_while_nobody_looked_are_told_together():
@@ -185,7 +185,7 @@ def test_nobody_is_next_while_it_is_silenced():
 
 
 def next_due(scene: Scene) -> Due | None:
-    return scene.escalator.next_due(scene.only)
+    return scene.escalator.next_due(scene.only())
 
 
 # --- a channel that fails is told of through others ---

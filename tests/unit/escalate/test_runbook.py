@@ -39,7 +39,7 @@ def test_p1_climbs_at_30_and_60_minutes():
         f"02:30 escalation {LEAD}",
         f"03:00 escalation {CTO}",
     ]
-    assert scene.only.escalated_to == "cto"
+    assert scene.only().escalated_to == "cto"
 
 
 def test_p0_calls_everybody_and_the_cto_after_15_minutes():
@@ -179,7 +179,7 @@ def test_getting_worse_ends_an_acknowledgement():
     scene.told()
     scene.sees(down(P0))
     assert scene.told() == ["02:00 update on-call: pager, chat", f"02:00 alert {LEAD_TOO}"]
-    assert scene.only.acknowledged_by is None
+    assert scene.only().acknowledged_by is None
 
 
 def test_reminders_until_somebody_answers():
