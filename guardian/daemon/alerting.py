@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from guardian.daemon.app import App
+from guardian.daemon.briefing import protections
 from guardian.daemon.quick_checks import QuickChecks
 from guardian.daemon.sensors import Sensors
 from guardian.daemon.state import ChannelNow, State
@@ -40,7 +41,12 @@ class Alerting:
         self._seen: set[str] = set()
         self.sensors = Sensors(app)
         self._checks = QuickChecks(app)
-        self.escalator = Escalator(app.catalog, app.clock, app.config.escalation.to_rules())
+        self.escalator = Escalator(
+            app.catalog,
+            app.clock,
+            app.config.escalation.to_rules(),
+            protections=lambda since: protections(self._app, since),
+        )
 
     def reconfigure(self, app: App) -> None:
         """Go by another configuration."""

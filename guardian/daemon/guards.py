@@ -29,6 +29,7 @@ from guardian.watch.readings import (
     Reading,
     Unknown,
 )
+from guardian.watch.trend import TrendLog
 from guardian.watch.vitals import assess
 
 _log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class ServerGuard:
         self._patrolling = threading.Lock()
         self._patrol = app.patrol(name)
         self._closed = False
+        self._trend = TrendLog(app.catalog, name)
         self._slow: tuple[datetime, Sequence[Reading | Unknown]] | None = None
         section = app.server(name).outage
         known = state.memory.servers.get(name)
@@ -164,6 +166,7 @@ class ServerGuard:
         vitals = assess(readings, dict(self._app.server(self._name).vitals))
         self._state.server(self._name, vitals=vitals, vitals_at=now)
         self._alerting.observed(self._alerting.sensors.vitals(self._name, vitals))
+        self._trend.add(vitals, now)
 
     def _note_outage(self, outage: Outage) -> None:
         self._state.server(self._name, outage=outage)
@@ -176,6 +179,7 @@ class ServerGuard:
             _log.warning("server %s: a look at its sessions does not end", self._name)
             return
         try:
+            self._trend.flush()
             self._patrol.close()
         except GuardianError as error:
             _log.warning("server %s: the recording was not saved: %s", self._name, error)

@@ -61,6 +61,7 @@ def judge(snapshot: Snapshot) -> Health:
         _catalog(snapshot),
         _channels(snapshot),
         _config(snapshot),
+        _dashboard(snapshot),
         *_servers(snapshot),
     ]
     reasons = tuple(
@@ -122,6 +123,13 @@ def _config(snapshot: Snapshot) -> Component:
     if problem is not None:
         return Component("config", Status.IMPAIRED, age, f"not reloaded: {problem}")
     return Component("config", Status.OK, age)
+
+
+def _dashboard(snapshot: Snapshot) -> Component:
+    """Who asks over HTTP has an answer already; others see it in the log and as an incident."""
+    problem = snapshot.memory.dashboard_problem
+    status = Status.OK if problem is None else Status.IMPAIRED
+    return Component("dashboard", status, None, problem or "")
 
 
 def _servers(snapshot: Snapshot) -> list[Component]:

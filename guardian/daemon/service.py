@@ -18,32 +18,36 @@ import secrets
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from types import FrameType
+from datetime import timedelta
 
 from guardian import __version__
 from guardian.adapters.process import current_holder
 from guardian.adapters.systemd import Notifier
 from guardian.config import Loaded
+from guardian.daemon.alarms import make_escalator
 from guardian.daemon.app import App
 from guardian.daemon.crashes import CrashReporter
+from guardian.daemon.dashboard import Dashboard
 from guardian.daemon.duty import Duty
 from guardian.daemon.health import Health, judge
 from guardian.daemon.jobs import Jobs
+from guardian.daemon.rhythm import Rhythm
+from guardian.daemon.signals import Signalled, Signals
 from guardian.daemon.state import ConfigNow, Memory, Role, Snapshot, State
 from guardian.daemon.telling import Telling
 from guardian.daemon.tenure import LOOK_EVERY, RENEW_EVERY, Standing, Tenure
 from guardian.daemon.worker import LogSettings
 from guardian.errors import CatalogError, ConfigError, ExitCode
+from guardian.escalate.engine import Escalator
 from guardian.logs import set_up_logging
 from guardian.ports import Clock
+from guardian.watch.audit import KillRecord
 
 _log = logging.getLogger(__name__)
 
 COMMAND = "guardian run"
 _TICK_SECONDS = 1.0
-_JUMP_SECONDS = 2.0
-"""So much the wall clock may drift in a tick before it counts as a jump."""
+_DASHBOARD_EVERY = timedelta(seconds=15)
 _CLOSING_SECONDS = 10.0
 _HURRY_SECONDS = 5.0
 _LEVELS = {
@@ -52,13 +56,6 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Signalled:
-    """A signal came in."""
-
-    number: int
 
 
 Message = Signalled | Standing
@@ -97,10 +94,15 @@ class Service:
             stack.callback(self._tell.crashes.close)
             stack.enter_context(self._app)
             self._app.catalog  # noqa: B018 - opened and migrated here, or not at all
-            stack.enter_context(_Signals(self._messages.put))
+            stack.enter_context(Signals(self._messages.put))
             return self._live()
 
-    # --- for those who show it ---
+    # --- for those who show it (guardian.daemon.sources.Live) ---
+
+    @property
+    def app(self) -> App:
+        """Configuration and catalog as of now."""
+        return self._app
 
     def snapshot(self) -> Snapshot:
         """What is known at this moment; from any thread."""
@@ -117,6 +119,19 @@ class Service:
         """Whether the daemon itself is well; from any thread."""
         return judge(self.snapshot())
 
+    def escalator(self) -> Escalator:
+        """What keeps incidents; a standby has one for people's words alone."""
+        duty = self._duty
+        return make_escalator(self._app) if duty is None else duty.alerting.escalator
+
+    def urge(self) -> None:
+        """There are messages to deliver."""
+        self._jobs.run_now("alarms")
+
+    def count_kill(self, kill: KillRecord) -> None:
+        """A person has ended a session."""
+        self._state.count_kill(kill.server, kill.policy, kill.action, kill.outcome)
+
     # --- start ---
 
     def _set_up(self, loaded: Loaded) -> None:
@@ -130,6 +145,7 @@ class Service:
         )
         self._tell = Telling(lambda: self._app, self._state, CrashReporter.of(config, self._run_id))
         self._jobs = Jobs(self._clock, self._tell.crash, self._state.went_well)
+        self._dashboard = Dashboard(self, self._tell)
 
     def _log_settings(self, loaded: Loaded) -> LogSettings:
         section = loaded.config.service.log
@@ -154,14 +170,15 @@ class Service:
             self._take_up()
         else:
             self._stand_by()
+        self._jobs.every("dashboard", _DASHBOARD_EVERY, self._tend_dashboard)
         self._jobs.start()
         self._notifier.ready(self._status())
-        rhythm = _Rhythm(self._clock)
+        rhythm = Rhythm(self._clock)
         try:
             while True:
                 message = self._next_message()
                 if isinstance(message, Signalled):
-                    if message.number != signal.SIGHUP:
+                    if message.ends:
                         return self._end(message.number)
                     self._reload()
                 elif message is not None:
@@ -177,7 +194,7 @@ class Service:
             return self._messages.get(timeout=_TICK_SECONDS)
         return None
 
-    def _tick(self, rhythm: _Rhythm) -> None:
+    def _tick(self, rhythm: Rhythm) -> None:
         """Between messages: the clock, the watchdog, the line for ``systemctl status``."""
         if (jump := rhythm.jump()) is not None:
             _log.warning("the clock has jumped by %+.0f s; all jobs are planned anew", jump)
@@ -191,6 +208,10 @@ class Service:
         """Whether a restart would be of no use. A dead catalog or channel is not mended by one."""
         failed = {"scheduler", "jobs"}
         return not any(reason.split(":")[0] in failed for reason in self.health().reasons)
+
+    def _tend_dashboard(self) -> None:
+        self._dashboard.tend()
+        self._state.change(dashboard_problem=self._dashboard.problem)
 
     def _status(self) -> str:
         snapshot = self.snapshot()
@@ -215,6 +236,7 @@ class Service:
         if self._state.memory.role is Role.STANDBY:
             if self._tenure.claim():
                 self._messages.put(Standing.HELD)
+            self._state.change(holder=self._tenure.rival)
             self._state.catalog_written(now)
             return
         standing = self._tenure.renew()
@@ -314,6 +336,7 @@ class Service:
         if self._duty is not None:
             self._duty.reload(self._app, self._log)
         self._state.change(config=ConfigNow(str(loaded.path), self._clock.now()))
+        self._jobs.run_now("dashboard")
         self._tell.event("config.reloaded", str(loaded.path))
         _log.info("the configuration was read again")
 
@@ -335,6 +358,7 @@ class Service:
         if duty is not None:
             duty.close()
         self._tenure.give_up()
+        self._dashboard.stop()
         code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.DONE
         if stuck:
             self._leave_behind(stuck, code)
@@ -360,7 +384,7 @@ class Service:
         with suppress(queue.Empty):
             while True:
                 message = self._messages.get_nowait()
-                if isinstance(message, Signalled) and message.number != signal.SIGHUP:
+                if isinstance(message, Signalled) and message.ends:
                     return True
         return False
 
@@ -369,56 +393,6 @@ class Service:
         _log.warning("left behind, for they do not end: %s", ", ".join(stuck))
         logging.shutdown()
         os._exit(code)
-
-
-class _Rhythm:
-    """What the main thread remembers between its ticks."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._offset = self._measured()
-        self._signed_at = 0.0
-
-    def jump(self) -> float | None:
-        """By how many seconds the wall clock has jumped since the last tick, if it has."""
-        measured = self._measured()
-        jump, self._offset = measured - self._offset, measured
-        return jump if abs(jump) > _JUMP_SECONDS else None
-
-    def is_time(self, every: float) -> bool:
-        """Whether that long has passed since this was last true."""
-        now = self._clock.monotonic()
-        if now - self._signed_at < every - _TICK_SECONDS:
-            return False
-        self._signed_at = now
-        return True
-
-    def _measured(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
-
-
-class _Signals:
-    """Signals as messages, for the length of a ``with`` block.
-
-    SimpleQueue.put may be called from a handler whatever the main thread is at.
-    """
-
-    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def __init__(self, put: Callable[[Message], object]) -> None:
-        self._put = put
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in self.NUMBERS:
-            self._before[number] = signal.signal(number, self._handle)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self._put(Signalled(number))
 
 
 def _count(number: int, word: str) -> str:

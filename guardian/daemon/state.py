@@ -164,6 +164,8 @@ class Memory:
     started_at: datetime
     config: ConfigNow
     holder: str | None = None
+    dashboard_problem: str | None = None
+    """Why nobody is served at ``service.listen``."""
     catalog: CatalogNow = field(default_factory=CatalogNow)
     servers: Mapping[str, ServerNow] = field(default_factory=dict)
     probes: Mapping[str, ProbeNow] = field(default_factory=dict)

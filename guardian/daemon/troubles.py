@@ -25,6 +25,7 @@ def troubles(snapshot: Snapshot) -> tuple[Trouble, ...]:
         *_crashes(snapshot),
         *_catalog(snapshot),
         *_config(snapshot),
+        *_dashboard(snapshot),
         *_watches(snapshot),
     )
 
@@ -79,6 +80,12 @@ def _config(snapshot: Snapshot) -> Iterator[Trouble]:
             mend="guardian config check, then systemctl reload guardian",
             severity=Severity.P2,
         )
+
+
+def _dashboard(snapshot: Snapshot) -> Iterator[Trouble]:
+    problem = snapshot.memory.dashboard_problem
+    if problem is not None:
+        yield Trouble("dashboard", problem, severity=Severity.P2)
 
 
 def _watches(snapshot: Snapshot) -> Iterator[Trouble]:

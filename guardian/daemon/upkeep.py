@@ -12,8 +12,8 @@ from guardian.errors import AlreadyRunningError, GuardianError
 from guardian.model import BackupRecord
 from guardian.ports import Progress
 
-KEEP_AUDIT = timedelta(days=400)
-"""A year and a bit: who looks at the audit once a year finds all of it."""
+KEEP = timedelta(days=400)
+"""A year and a bit: who looks at audit and incidents once a year finds all of it."""
 
 
 def settle_dead_runs(app: App) -> Sequence[BackupRecord]:
@@ -47,5 +47,8 @@ def tidy(app: App, progress: Progress) -> list[str]:
         problems += [f"{ref}: {one}" for one in pruned.problems]
         for note in pruned.notes:
             progress.note(f"{ref}: {note}")
-    app.catalog.prune_kills(KEEP_AUDIT, app.clock.now())
+    now = app.clock.now()
+    app.catalog.prune_kills(KEEP, now)
+    app.catalog.prune_incidents(KEEP, now)
+    app.catalog.thin_samples(now)
     return problems

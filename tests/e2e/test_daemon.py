@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from support.ports import free_port
 from support.postgres import Database, PostgresServer, installation, running_server
 from support.site import Site, snapshot_of
 
+from guardian.escalate.model import Incident, State
 from guardian.model import DatabaseRef, RunStatus
 
 SAMPLE = """
@@ -31,6 +35,7 @@ SELECT g AS id, (SELECT string_agg(md5(g::text || i::text), '') FROM generate_se
 """
 SERVICE = {"log": {"level": "info"}}
 OUTAGE = {"interval": "500ms", "timeout": "2s", "failures": 2, "successes": 2}
+QUICKLY = {"settle": {"*": "0s"}, "recovery": {"*": "1s"}, "startup_settle": "1s"}
 NIGHTS = {"backup": {"schedule": "every 4s"}, "outage": OUTAGE, "watch": {"interval": "1s"}}
 
 
@@ -43,7 +48,7 @@ def own() -> Iterator[PostgresServer]:
 
 def site_of(folder: Path, dsn: str, **server: Any) -> Site:
     service = {**SERVICE, "listen": f"127.0.0.1:{free_port()}"}
-    return Site(folder / "site", dsn, server, sections={"service": service})
+    return Site(folder / "site", dsn, server, sections={"service": service, "escalation": QUICKLY})
 
 
 def test_a_day(own: PostgresServer, tmp_path: Path) -> None:
@@ -54,6 +59,7 @@ def test_a_day(own: PostgresServer, tmp_path: Path) -> None:
         daemon.ready()
         assert daemon.heard("READY")[0]["STATUS"].startswith("guards 1 server")
         it_backs_up_and_drills(daemon)
+        it_shows_how_it_is(daemon)
         a_bad_reload_changes_nothing(daemon)
         a_good_reload_takes_what_is_new(daemon, own)
         a_server_goes_and_comes_back(daemon, own)
@@ -72,6 +78,24 @@ def it_backs_up_and_drills(daemon: Daemon) -> None:
     assert proof.proven, proof
     assert proof.rows == 500
     assert "is due since" in daemon.log, "an interval is due at once"
+
+
+def it_shows_how_it_is(daemon: Daemon) -> None:
+    assert json.loads(daemon.get("/health")[1]) == {"status": "healthy"}
+    detailed = json.loads(daemon.get("/health/detailed")[1])
+    components = {one["name"]: one["status"] for one in detailed["components"]}
+    assert {"scheduler", "jobs", "catalog", "channels", "server main"} <= set(components)
+    for what in ("success", "proven"):
+        name = f"guardian_backup_last_{what}_timestamp_seconds"
+        taken = daemon.until(partial(daemon.metric, name, server="main", database="mina"), name)
+        assert time.time() - 90 < taken <= time.time()
+    assert daemon.metric("guardian_server_up", server="main") == 1
+    assert daemon.metric("guardian_active") == 1
+    memory = daemon.metric("guardian_process_resident_memory_bytes")
+    assert memory is not None
+    assert 0 < memory < 150 << 20
+    status, page = daemon.get("/")
+    assert (status, "main/mina" in page) == (200, True)
 
 
 def a_bad_reload_changes_nothing(daemon: Daemon) -> None:
@@ -114,12 +138,20 @@ def a_server_goes_and_comes_back(daemon: Daemon, own: PostgresServer) -> None:
     assert catalog is not None
     own.embedded.stop()
     daemon.until(lambda: daemon.events("server.went_down"), "the outage is seen")
+    daemon.until(lambda: daemon.metric("guardian_server_up", server="main") == 0, "its metric")
+    assert daemon.get("/health")[0] == 200, "a guarded server's outage is not guardian's illness"
+
+    def incident() -> Incident | None:
+        found = [one for one in catalog.incidents() if one.key == "server.down:main"]
+        return found[0] if found else None
+
+    daemon.until(incident, "the incident")
     own.embedded.start()
     daemon.until(lambda: daemon.events("server.came_up"), "the end of the outage is seen")
-    (incident,) = daemon.until(
-        lambda: [one for one in catalog.incidents() if one.kind == "server.down"], "the incident"
+    daemon.until(
+        lambda: (one := incident()) and one.state is State.RESOLVED, "the incident is resolved"
     )
-    assert incident.server == "main"
+    daemon.until(lambda: daemon.metric("guardian_server_up", server="main") == 1, "its metric")
 
 
 def lives_on_signs_of_life(daemon: Daemon) -> None:

@@ -8,11 +8,14 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from prometheus_client.parser import text_string_to_metric_families
 from support.site import Site, descendants
 
 from guardian.adapters.catalog.catalog import SqlCatalog, open_catalog
@@ -105,6 +108,26 @@ class Daemon:
         """What it recorded of one kind, newest first."""
         assert self.catalog is not None
         return [one.message for one in self.catalog.events(kind=kind)]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of what it serves at ``service.listen``."""
+        listen = load_config(self.site.config).service.listen
+        try:
+            with urllib.request.urlopen(f"http://{listen}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except urllib.error.URLError:  # nobody listens yet
+            return 0, ""
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """A value as Prometheus would scrape it; None where there is none."""
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        return None
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -66,6 +66,11 @@ def test_a_refused_configuration(state: State) -> None:
     }
 
 
+def test_an_address_that_cannot_be_had(state: State) -> None:
+    state.change(dashboard_problem="cannot listen on 127.0.0.1:80")
+    assert parts(state) == {"dashboard": "cannot listen on 127.0.0.1:80"}
+
+
 @pytest.mark.parametrize(
     ("availability", "told"),
     [(Availability.UP, True), (Availability.DOWN, False), (Availability.UNKNOWN, False)],

@@ -1,0 +1,35 @@
+"""How time passes for the main thread: jumps of the wall clock, and what is to be done so often."""
+
+from __future__ import annotations
+
+from guardian.ports import Clock
+
+_JUMP_SECONDS = 2.0
+"""So much the wall clock may drift between two looks before it counts as a jump."""
+_SLACK_SECONDS = 1.0
+
+
+class Rhythm:
+    """What is remembered from one look to the next. For one thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = self._measured()
+        self._signed_at = 0.0
+
+    def jump(self) -> float | None:
+        """By how many seconds the wall clock has jumped since the last look, if it has."""
+        measured = self._measured()
+        jump, self._offset = measured - self._offset, measured
+        return jump if abs(jump) > _JUMP_SECONDS else None
+
+    def is_time(self, every: float) -> bool:
+        """Whether that long has passed since this was last true."""
+        now = self._clock.monotonic()
+        if now - self._signed_at < every - _SLACK_SECONDS:
+            return False
+        self._signed_at = now
+        return True
+
+    def _measured(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
