@@ -315,6 +315,18 @@ def test_what_ends_while_the_catalog_is_away_is_told_and_written(how):
     assert catalog.timeline(one.id)[-2].kind == "resolved"
 
 
+def test_who_was_told_before_it_got_worse_hears_of_the_end_also_from_memory():
+    scene, catalog, post = away()
+    scene.sees(level(severity=P1))
+    scene.wait(HOUR)
+    scene.sees(level(severity=P0))
+    one = scene.only()
+    catalog.fail(AWAY)
+    scene.escalator.resolve(one.id, "anna")
+    ends = {one.channel for one in post.given if one.message.kind is MessageKind.RESOLVED}
+    assert ends == {"pager", "chat", "lead-mail", "cto-mail"}
+
+
 def test_what_begins_and_ends_while_the_catalog_is_away_is_written_whole():
     scene, catalog, post = away()
     _break(catalog, "unreadable")

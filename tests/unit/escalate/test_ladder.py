@@ -20,7 +20,7 @@ from support.escalation import (
     rules,
 )
 
-from guardian.escalate.ladder import Due
+from guardian.escalate.ladder import Due, climbed
 from guardian.escalate.rules import (
     EscalationRules,
     Ladder,
@@ -175,6 +175,14 @@ def test_who_is_next():
     assert next_due(scene) == Due(START + HOUR + 4 * HOUR, ("cto",))
     scene.wait(HOUR)
     assert next_due(scene) is None
+
+
+def test_the_stopwatch_never_runs_backwards():
+    """A clock that is corrected by a second or two is not worth more."""
+    scene = Scene()
+    scene.sees(level())
+    assert climbed(scene.only(), START - SECOND) == timedelta(0)
+    assert climbed(scene.only(), START + SECOND) == SECOND
 
 
 def test_nobody_is_next_while_it_is_silenced():
