@@ -129,7 +129,8 @@ class Manifest:
     ``snapshot_at`` is the instant that the backup shows. ``dumped_bytes`` is what pg_dump wrote,
     ``stored_bytes`` the sum over all parts. ``dump_version`` is pg_dump's, ``guardian_version``
     ours. ``warnings`` are sentences for people (proof fell back to counts, globals without
-    password hashes …).
+    password hashes …). ``tables`` and ``rows`` are what the fingerprint counted, None where there
+    is none, or an older guardian did not write them.
     """
 
     id: BackupId
@@ -146,6 +147,8 @@ class Manifest:
     dump_version: str
     guardian_version: str
     warnings: tuple[str, ...] = ()
+    tables: int | None = None
+    rows: int | None = None
 
     @property
     def dumped_bytes(self) -> int:
@@ -254,11 +257,28 @@ class StoreOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a drill measured, and counted in the restored database.
+
+    Fetching and decrypting go on while rows are restored, so ``restore_seconds`` are the time that
+    it takes to have the database back; ``fetch_seconds`` are how long the store was waited for.
+    """
+
+    fetch_seconds: float
+    restore_seconds: float
+    compare_seconds: float
+    seconds: float
+    tables: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class BackupRecord:
     """One backup, or one failed try, as the catalog knows it.
 
     ``stores`` names those where it now lies, complete. ``proven`` is the result of the latest
-    conclusive drill, None when there was none.
+    conclusive drill, ``measured`` what that one measured, None when there was none. ``tables`` and
+    ``rows`` are the manifest's.
     """
 
     id: BackupId
@@ -277,6 +297,9 @@ class BackupRecord:
     kept: bool = False
     cause: Cause | None = None
     error: str | None = None
+    tables: int | None = None
+    rows: int | None = None
+    measured: Measured | None = None
 
 
 class ProofResult(StrEnum):
@@ -334,6 +357,18 @@ class ProofRecord:
         if self.result is ProofResult.INCONCLUSIVE:
             return None
         return self.result is ProofResult.PROVEN
+
+    @property
+    def measured(self) -> Measured:
+        """Its numbers alone."""
+        return Measured(
+            fetch_seconds=self.fetch_seconds,
+            restore_seconds=self.restore_seconds,
+            compare_seconds=self.compare_seconds,
+            seconds=self.seconds,
+            tables=self.tables,
+            rows=self.rows,
+        )
 
 
 class DatabaseDamage(StrEnum):

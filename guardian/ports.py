@@ -300,6 +300,9 @@ class Catalog(Protocol):
     def backup(self, backup: BackupId) -> BackupRecord | None:
         """One try or backup by its id."""
 
+    def proven_before(self, ref: DatabaseRef, instant: datetime) -> BackupRecord | None:
+        """The newest proven backup of an earlier snapshot that lies in at least one store."""
+
     def manifest(self, backup: BackupId) -> Manifest | None:
         """The manifest as committed, None for a try that never got one."""
 

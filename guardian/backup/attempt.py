@@ -155,6 +155,8 @@ class Attempt:
                 dump_version=snapshot.dump_version,
                 guardian_version=making.version,
                 warnings=tuple(self._warnings),
+                tables=None if fingerprint is None else len(fingerprint.tables),
+                rows=None if fingerprint is None else fingerprint.rows,
             )
         return self._publish(manifest)
 

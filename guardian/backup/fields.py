@@ -56,6 +56,10 @@ class Fields:
             raise ValueError(f"{name!r} is too large a number")
         return value
 
+    def optional_count(self, name: str) -> int | None:
+        """A count, None where it is null or missing."""
+        return None if self._document.get(name) is None else self.count(name)
+
     def seconds(self, name: str) -> float:
         """A length of time in seconds: a number that is finite and not negative."""
         value = self._document[name]

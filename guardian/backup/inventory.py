@@ -63,4 +63,7 @@ def _record(manifest: Manifest, store: str, known: BackupRecord | None) -> Backu
         proven=known.proven if known else None,
         proven_at=known.proven_at if known else None,
         kept=known.kept if known else False,
+        tables=manifest.tables,
+        rows=manifest.rows,
+        measured=known.measured if known else None,
     )

@@ -147,6 +147,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "proof": manifest.proof.value,
         "globals": manifest.globals.value,
         "source": asdict(manifest.facts),
+        "tables": manifest.tables,
+        "rows": manifest.rows,
         "dumped_bytes": manifest.dumped_bytes,
         "stored_bytes": manifest.stored_bytes,
         "parts": [{**asdict(part), "kind": part.kind.value} for part in manifest.parts],
@@ -204,6 +206,8 @@ def _manifest(fields: Fields) -> Manifest:
         dump_version=fields.section("dump").text("pg_dump"),
         guardian_version=fields.text("guardian_version"),
         warnings=fields.texts("warnings"),
+        tables=fields.optional_count("tables"),
+        rows=fields.optional_count("rows"),
     )
 
 

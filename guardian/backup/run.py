@@ -16,6 +16,7 @@ from guardian.backup.lanes import Lane
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.manifest import new_backup_id
 from guardian.backup.recovery import recover, take_back
+from guardian.backup.sizes import USUAL_BOUNDS, Bounds, Comparison, compare_sizes, figures_of
 from guardian.errors import GuardianError, InterruptedRunError
 from guardian.model import (
     BackupId,
@@ -45,11 +46,15 @@ class BackupPlan:
     timeout: timedelta | None = timedelta(hours=6)
     attempts: int = 3
     retry_delays: Sequence[float] = _RETRY_DELAYS
+    size_drop: Bounds | None = USUAL_BOUNDS
 
 
 @dataclass(frozen=True, slots=True)
 class BackupResult:
-    """What became of one run. ``error`` is set, too, where only some stores failed."""
+    """What became of one run. ``error`` is set, too, where only some stores failed.
+
+    ``comparison`` holds its size against the last proven backup before it, where there is one.
+    """
 
     id: BackupId
     ref: DatabaseRef
@@ -62,6 +67,9 @@ class BackupResult:
     dumped_bytes: int = 0
     error: GuardianError | None = None
     warnings: tuple[str, ...] = ()
+    tables: int | None = None
+    rows: int | None = None
+    comparison: Comparison | None = None
 
     @property
     def seconds(self) -> float:
@@ -181,14 +189,27 @@ class BackupRunner:
         )
         self._event(run, "backup.succeeded", text)
         self._progress.end(text)
+        comparison = self._compared(manifest)
+        warning = comparison.warning if comparison else None
+        if warning:
+            self._event(run, "backup.shrank", f"{run.ref}: {warning}")
         return replace(
             self._result(run, RunStatus.SUCCEEDED, error),
             finished_at=manifest.finished_at,
             proof=manifest.proof,
             stored_bytes=manifest.stored_bytes,
             dumped_bytes=manifest.dumped_bytes,
-            warnings=manifest.warnings,
+            warnings=(*manifest.warnings, *([warning] if warning else [])),
+            tables=manifest.tables,
+            rows=manifest.rows,
+            comparison=comparison,
         )
+
+    def _compared(self, manifest: Manifest) -> Comparison | None:
+        before = self._catalog.proven_before(manifest.ref, manifest.snapshot_at)
+        if before is None:
+            return None
+        return compare_sizes(figures_of(manifest), before, self._plan.size_drop)
 
     def _fail(self, run: _Run, error: GuardianError, status: RunStatus) -> BackupResult:
         result = self._result(run, status, error)

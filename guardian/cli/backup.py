@@ -9,12 +9,10 @@ import click
 
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import (
-    age_text,
     console,
     emit_json,
     escape,
     json_option,
-    pairs,
     person,
     print_table,
     time_text,
@@ -27,8 +25,9 @@ if TYPE_CHECKING:
 
     from guardian.backup.prune_result import PruneResult
     from guardian.backup.run import BackupResult
+    from guardian.backup.sizes import Comparison
     from guardian.daemon.app import App
-    from guardian.model import BackupRecord, Manifest
+    from guardian.model import BackupRecord
 
 
 @click.group()
@@ -76,8 +75,8 @@ def now(context: AppContext, targets: tuple[str, ...], as_json: bool) -> None:
 @click.pass_obj
 def list_(context: AppContext, target: str | None, store: str | None, as_json: bool) -> None:
     """What backups there are, newest first."""
+    from guardian.cli.backup_view import print_backups, record_document
     from guardian.daemon.app import App
-    from guardian.units import format_size
 
     with App(context.config) as app:
         server, database = app.targets([target])[0] if target else (None, None)
@@ -87,28 +86,12 @@ def list_(context: AppContext, target: str | None, store: str | None, as_json: b
             records = list(app.catalog.backups(server, database))
         at = app.clock.now()
     if as_json:
-        emit_json([_record_document(record) for record in records])
+        emit_json([record_document(record) for record in records])
         return
     if not records:
         click.echo("no backups yet: guardian backup now makes one", err=True)
         return
-    print_table(
-        ["ID", "DATABASE", "AGE", "DUMPED", "STORED", "STORES", "PROVEN", "KEPT"],
-        (
-            (
-                record.id,
-                escape(str(record.ref)),
-                age_text(record.snapshot_at or record.started_at, at),
-                format_size(record.dumped_bytes),
-                format_size(record.stored_bytes),
-                escape(", ".join(record.stores)),
-                _proven_text(record),
-                "kept" if record.kept else "",
-            )
-            for record in records
-        ),
-        right=["DUMPED", "STORED"],
-    )
+    print_backups(records, at)
 
 
 @backup.command()
@@ -117,16 +100,18 @@ def list_(context: AppContext, target: str | None, store: str | None, as_json: b
 @click.pass_obj
 def show(context: AppContext, backup_id: str, as_json: bool) -> None:
     """One backup: where it lies, its parts, what it came from."""
+    from guardian.cli.backup_view import Shown, print_backup, show_document
     from guardian.daemon.app import App
 
     with App(context.config) as app:
         record = find_backup(app, backup_id)
-        manifest = app.catalog.manifest(record.id)
+        manifest, drills = app.catalog.manifest(record.id), app.catalog.proofs(record.id)
+        shown = Shown(record, manifest, drills, _comparison(app, record))
         at = app.clock.now()
     if as_json:
-        emit_json(_show_document(record, manifest))
+        emit_json(show_document(shown))
         return
-    _show(record, manifest, at)
+    print_backup(shown, at)
 
 
 @backup.command()
@@ -207,6 +192,18 @@ def find_backup(app: App, text: str) -> BackupRecord:
     return found[0]
 
 
+def _comparison(app: App, record: BackupRecord) -> Comparison | None:
+    """How big it is beside the last proven one of an earlier snapshot."""
+    from guardian.backup.sizes import compare_sizes, figures_of
+    from guardian.daemon.bounds import size_bounds
+
+    instant = record.snapshot_at
+    before = None if instant is None else app.catalog.proven_before(record.ref, instant)
+    if before is None:
+        return None
+    return compare_sizes(figures_of(record), before, size_bounds(app.config, record.ref.server))
+
+
 def _tell_pruned(results: Sequence[PruneResult]) -> None:
     verdicts = {True: "[green]keep[/]", False: "[yellow]delete[/]"}
     print_table(
@@ -251,6 +248,8 @@ def _tell(result: BackupResult) -> None:
 
 
 def _result_document(result: BackupResult) -> dict[str, Any]:
+    from guardian.cli.backup_view import comparison_document
+
     error = result.error
     return {
         "id": result.id,
@@ -262,6 +261,8 @@ def _result_document(result: BackupResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "stored_bytes": result.stored_bytes,
         "dumped_bytes": result.dumped_bytes,
+        "tables": result.tables,
+        "rows": result.rows,
         "stores": [
             {
                 "name": outcome.store,
@@ -272,6 +273,7 @@ def _result_document(result: BackupResult) -> dict[str, Any]:
             for outcome in result.outcomes
         ],
         "proof": result.proof.value,
+        "previous_proven": comparison_document(result.comparison),
         "warnings": list(result.warnings),
         "error": None
         if error is None
@@ -279,96 +281,11 @@ def _result_document(result: BackupResult) -> dict[str, Any]:
     }
 
 
-def _record_document(record: BackupRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "server": record.ref.server,
-        "database": record.ref.database,
-        "snapshot_at": time_text(record.snapshot_at),
-        "finished_at": time_text(record.finished_at),
-        "stored_bytes": record.stored_bytes,
-        "dumped_bytes": record.dumped_bytes,
-        "stores": list(record.stores),
-        "proof": record.proof.value,
-        "proven": record.proven,
-        "proven_at": time_text(record.proven_at),
-        "kept": record.kept,
-    }
-
-
-def _show_document(record: BackupRecord, manifest: Manifest | None) -> dict[str, Any]:
-    import json
-
-    from guardian.backup.manifest import encode_manifest
-
-    document = _record_document(record) | {
-        "status": record.status.value,
-        "started_at": time_text(record.started_at),
-        "error": record.error,
-        "manifest": None if manifest is None else json.loads(encode_manifest(manifest)),
-    }
-    document["copies"] = [
-        {
-            "store": outcome.store,
-            "status": outcome.status.value,
-            "error": outcome.error,
-            "locked_until": time_text(outcome.locked_until),
-        }
-        for outcome in record.outcomes
-    ]
-    return document
-
-
-def _show(record: BackupRecord, manifest: Manifest | None, at: Any) -> None:
-    from guardian.units import format_duration, format_size
-
-    facts = {
-        "backup": record.id,
-        "database": escape(str(record.ref)),
-        "shows": f"{time_text(record.snapshot_at)} ({age_text(record.snapshot_at, at)})",
-        "stores": escape(", ".join(record.stores)) or "none any more",
-        "proven": _proven_text(record),
-        "kept": "yes" if record.kept else "no",
-    }
-    if record.error:
-        facts["error"] = escape(record.error)
-    if manifest is not None:
-        encryption = manifest.encryption
-        facts |= {
-            "took": format_duration(manifest.finished_at - manifest.started_at),
-            "size": f"{format_size(manifest.dumped_bytes)} dumped, "
-            f"{format_size(manifest.stored_bytes)} stored",
-            "from": f"PostgreSQL {escape(manifest.facts.server_version)}",
-            "made by": f"pg_dump {manifest.dump_version}, guardian {manifest.guardian_version}",
-            "encrypted": f"{encryption.cipher}, {encryption.kind.value} "
-            f"{' '.join(encryption.key_ids)}".strip(),
-            "proof": manifest.proof.value,
-            "globals": manifest.globals.value.replace("_", " "),
-        }
-    pairs(facts)
-    if manifest is not None:
-        for warning in manifest.warnings:
-            console().print(f"[yellow]warning[/]  {escape(warning)}")
-        click.echo()
-        print_table(
-            ["PART", "STORED", "PLAIN", "SHA-256"],
-            [
-                (p.name, format_size(p.stored_bytes), format_size(p.plain_bytes), p.sha256)
-                for p in manifest.parts
-            ],
-            right=["STORED", "PLAIN"],
-        )
-
-
-def _proven_text(record: BackupRecord) -> str:
-    if record.proven is None:
-        return "[dim]not yet[/]"
-    return "[green]yes[/]" if record.proven else "[red]NO[/]"
-
-
 def _tell_pin(record: BackupRecord, notes: Sequence[str], *, kept: bool, as_json: bool) -> None:
+    from guardian.cli.backup_view import record_document
+
     if as_json:
-        emit_json(_record_document(record) | {"kept": kept, "notes": list(notes)})
+        emit_json(record_document(record) | {"kept": kept, "notes": list(notes)})
     else:
         click.echo(f"{record.id}  {record.ref}  {'kept' if kept else 'no longer kept'}")
     for note in notes:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 _MANY_ROWS = 200
 _PIPED_WIDTH = 200
 _NARROWEST = 20
+_GAP = 2
 _TAG = re.compile(r"\\?\[(/|[a-z ]+)\]")
 _STYLES: dict[str, dict[str, Any]] = {
     "dim": {"dim": True},
@@ -75,46 +79,115 @@ def _piped_width() -> int:
     return max(_NARROWEST, int(wanted)) if wanted.isdecimal() else _PIPED_WIDTH
 
 
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table: its cells with their markup, and what is seen of them."""
+
+    heading: str
+    cells: Sequence[str]
+    flush_right: bool
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The heading and the cells, without markup."""
+        return [self.heading, *map(_without_markup, self.cells)]
+
+    @cached_property
+    def width(self) -> int:
+        """So wide is the widest."""
+        return max(map(_cell_width, self.texts))
+
+    def padded(self, *, colours: bool) -> list[str]:
+        """All of the same width; in their colours if they are wanted."""
+        justify = str.rjust if self.flush_right else str.ljust
+        width, texts = self.width, self.texts
+        if all(map(str.isascii, texts)):
+            shown = [justify(text, width) for text in texts]
+        else:
+            shown = [justify(text, width - _cell_width(text) + len(text)) for text in texts]
+        if colours:
+            shown[1:] = map(_coloured, self.cells, shown[1:])
+        return shown
+
+
 def print_table(
-    headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    spare: Sequence[str] = (),
 ) -> None:
-    """A plain table; columns named in ``right`` are flush right. Cells may hold rich markup."""
+    """A plain table; columns named in ``right`` are flush right. Cells may hold rich markup.
+
+    Columns named in ``spare`` are left out where not all have room: empty ones, then the first
+    named first.
+    """
+    cells = list(rows)
+    turned = zip(*cells, strict=True) if cells else [()] * len(headings)
+    columns = [
+        _Column(heading, column, heading in right)
+        for heading, column in zip(headings, turned, strict=True)
+    ]
+    if spare:
+        columns = _fitting(columns, spare)
+    if len(cells) > _MANY_ROWS:
+        _print_long_table(columns)
+    else:
+        _print_short_table(columns)
+
+
+def _fitting(columns: Sequence[_Column], spare: Sequence[str]) -> list[_Column]:
+    """The columns that a line has room for."""
+    kept = {one.heading: one for one in columns}
+    empty = {one.heading for one in columns if not any(one.cells)}
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else _piped_width()
+    for heading in sorted(spare, key=lambda one: one not in empty):
+        if sum(one.width for one in kept.values()) + _GAP * (len(kept) - 1) <= room:
+            break
+        del kept[heading]
+    return list(kept.values())
+
+
+def _print_short_table(columns: Sequence[_Column]) -> None:
     from rich.table import Table
 
-    cells = list(rows)
-    if len(cells) > _MANY_ROWS:
-        _print_long_table(headings, cells, right)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in headings:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for one in columns:
         table.add_column(
-            heading, justify="right" if heading in right else "left", overflow="fold", no_wrap=False
+            one.heading,
+            justify="right" if one.flush_right else "left",
+            overflow="fold",
+            no_wrap=False,
         )
-    for row in cells:
+    for row in zip(*(one.cells for one in columns), strict=True):
         table.add_row(*row)
     console().print(table, soft_wrap=False)
 
 
-def _print_long_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]
-) -> None:
+def _print_long_table(columns: Sequence[_Column]) -> None:
     """The same without folding: rich takes 3 s for 5,000 rows."""
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    padded = [one.padded(colours=colours) for one in columns]
+    gap = " " * _GAP
+    click.echo("\n".join(gap.join(row).rstrip() for row in zip(*padded, strict=True)))
+
+
+def _without_markup(cell: str) -> str:
+    return _TAG.sub(_unescaped, cell) if "[" in cell else cell
+
+
+def _cell_width(text: str) -> int:
+    if text.isascii():
+        return len(text)
     from rich.cells import cell_len
 
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    plain = [list(headings), *([_TAG.sub(_unescaped, cell) for cell in row] for row in rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*plain, strict=True)]
-    flush = [heading in right for heading in headings]
-    lines = []
-    for number, row in enumerate(plain):
-        cells = []
-        for column, text in enumerate(row):
-            padding = " " * (widths[column] - cell_len(text))
-            tag = _TAG.match(rows[number - 1][column]) if colours and number else None
-            shown = click.style(text, **_STYLES[tag[1]]) if tag and tag[1] in _STYLES else text
-            cells.append(padding + shown if flush[column] else shown + padding)
-        lines.append("  ".join(cells).rstrip())
-    click.echo("\n".join(lines))
+    return cell_len(text)
+
+
+def _coloured(cell: str, shown: str) -> str:
+    """What is seen of a cell, in the colour that its markup begins with."""
+    tag = _TAG.match(cell)
+    return click.style(shown, **_STYLES[tag[1]]) if tag and tag[1] in _STYLES else shown
 
 
 def _unescaped(match: re.Match[str]) -> str:

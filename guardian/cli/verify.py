@@ -177,6 +177,8 @@ def _exit_code(results: Sequence[DrillResult], errors: Sequence[GuardianError]) 
 
 def drill_document(result: DrillResult) -> dict[str, Any]:
     """A drill for JSON; the names are fixed by the contract."""
+    from guardian.cli.backup_view import comparison_document
+
     record = result.record
     return {
         "id": record.backup,
@@ -199,6 +201,7 @@ def drill_document(result: DrillResult) -> dict[str, Any]:
             {"name": one.name, "passed": one.passed, "found": one.found} for one in record.checks
         ],
         "reason": record.reason,
+        "previous_proven": comparison_document(result.comparison),
         "notes": list(result.notes),
     }
 

@@ -181,6 +181,7 @@ class App:
             compression_level=section.backup.compression.level,
             timeout=section.backup.timeout,
             attempts=section.backup.attempts,
+            size_drop=section.vitals.size_drop,
         )
         return BackupRunner(
             source=self.source(name),
@@ -287,6 +288,7 @@ class App:
         """
         from guardian.adapters.stores.spooling import SpoolingStore
         from guardian.adapters.zstd import ZstdCompressor
+        from guardian.daemon.bounds import size_bounds
         from guardian.verify.drill import Check, Drill, DrillPlan
 
         section = self._verify_section(ref.server)
@@ -295,6 +297,7 @@ class App:
             jobs=section.jobs,
             timeout=section.timeout,
             amcheck=section.amcheck,
+            size_drop=size_bounds(self.config, ref.server),
         )
         with ExitStack() as stack:
             lies_in: Store = self.store(store)

@@ -14,6 +14,7 @@ from datetime import timedelta
 from guardian.backup.fingerprint import decode_fingerprint
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.recovery import read_manifest
+from guardian.backup.sizes import USUAL_BOUNDS, Bounds, Comparison, Figures, compare_sizes
 from guardian.errors import (
     AlreadyRunningError,
     CatalogError,
@@ -71,15 +72,21 @@ class DrillPlan:
     jobs: int = 2
     timeout: timedelta | None = timedelta(hours=6)
     amcheck: bool = False
+    size_drop: Bounds | None = USUAL_BOUNDS
 
 
 @dataclass(frozen=True, slots=True)
 class DrillResult:
-    """What came of a drill; ``notes`` is what else is worth a line."""
+    """What came of a drill; ``notes`` is what else is worth a line.
+
+    ``comparison`` holds its size against the last proven backup before it, where there is one and
+    this one was restored.
+    """
 
     ref: DatabaseRef
     record: ProofRecord
     notes: tuple[str, ...] = ()
+    comparison: Comparison | None = None
 
 
 class Drill:
@@ -163,7 +170,10 @@ class Drill:
         text = _told(ref, record)
         self._event(ref, backup, record.result.value, text)
         self._progress.end(f"{ref}: drill ended after {format_duration(round(record.seconds, 1))}")
-        return DrillResult(ref, record, (*look.evidence.caveats, *notes))
+        comparison = self._compared(look)
+        warning = comparison.warning if comparison else None
+        told = (*look.evidence.caveats, *notes, *([warning] if warning else []))
+        return DrillResult(ref, record, told, comparison)
 
     # --- the steps ----------------------------------------------------------------------------
 
@@ -309,6 +319,16 @@ class Drill:
             checks=look.evidence.checks,
             reason=verdict.reason,
         )
+
+    def _compared(self, look: _Look) -> Comparison | None:
+        manifest, found = look.manifest, look.evidence.found
+        if manifest is None or found is None:
+            return None
+        before = self._catalog.proven_before(look.ref, manifest.snapshot_at)
+        if before is None:
+            return None
+        now = Figures(manifest.dumped_bytes, len(found.tables), found.rows)
+        return compare_sizes(now, before, self._plan.size_drop)
 
     def _event(self, ref: DatabaseRef, backup: BackupId, result: str, message: str) -> None:
         self._catalog.record_event(

@@ -30,6 +30,7 @@ from guardian.model import (
     Difference,
     Event,
     Lease,
+    Measured,
     ProofLevel,
     ProofRecord,
     ProofResult,
@@ -391,6 +392,77 @@ def test_a_drill_is_kept_whole(catalog):
     assert list(catalog.proofs(ONE)) == [drill]
     record = catalog.backup(ONE)
     assert (record.proven, record.proven_at) == (False, START + HOUR)
+    assert record.measured == drill.measured == Measured(1.25, 8.0, 3.25, 12.5, 24, 5_000_000_000)
+
+
+def test_a_record_tells_what_the_drill_measured_that_decides(catalog):
+    commit(catalog)
+    commit(catalog, 2)
+
+    def drill(result: ProofResult, hours: int, seconds: float, backup: BackupId = ONE) -> None:
+        catalog.record_proof(
+            ProofRecord(backup, "local", result, START + hours * HOUR, restore_seconds=seconds)
+        )
+
+    def measured(backup: BackupId = ONE) -> float | None:
+        (listed,) = (one for one in catalog.backups() if one.id == backup)
+        assert listed == catalog.backup(backup)
+        return None if listed.measured is None else listed.measured.restore_seconds
+
+    assert measured() is None
+    drill(ProofResult.INCONCLUSIVE, 1, 1.0)
+    assert measured() is None
+    drill(ProofResult.PROVEN, 2, 2.0)
+    drill(ProofResult.INCONCLUSIVE, 3, 3.0)
+    assert measured() == 2.0
+    drill(ProofResult.MISMATCH, 5, 5.0)
+    drill(ProofResult.PROVEN, 4, 4.0)
+    assert measured() == 5.0
+    drill(ProofResult.PROVEN, 5, 6.0)  # at the very same instant: it came later
+    drill(ProofResult.INCONCLUSIVE, 5, 7.0)
+    assert measured() == 6.0
+    assert len(catalog.backups()) == len(catalog.tries()) == 2
+    assert measured(backup_id(2)) is None
+    again = replace(manifest(ONE), warnings=())
+    catalog.import_manifest(again, "offsite")
+    assert measured() == 6.0
+
+
+def test_tables_and_rows_are_the_manifests(catalog):
+    commit(catalog)
+    record = catalog.backup(ONE)
+    assert (record.tables, record.rows) == (24, 5_000_000_000)
+    bare = replace(manifest(backup_id(2)), tables=None, rows=None)
+    catalog.import_manifest(bare, "local")
+    record = catalog.backup(backup_id(2))
+    assert (record.tables, record.rows, record.measured) == (None, None, None)
+
+
+def test_the_last_proven_one_before_an_instant(catalog):
+    """Of an earlier snapshot, and in a store still."""
+    other = DatabaseRef("main", "other")
+    for number, ref in ((1, MAIN), (2, MAIN), (3, MAIN), (4, other)):
+        commit(catalog, number, ref, at=START + number * HOUR)
+    at = {number: catalog.backup(backup_id(number)).snapshot_at for number in (1, 2, 3, 4)}
+
+    def before(instant: datetime, ref: DatabaseRef = MAIN) -> BackupId | None:
+        found = catalog.proven_before(ref, instant)
+        return None if found is None else found.id
+
+    def drill(number: int, result: ProofResult) -> None:
+        instant = START + 9 * HOUR
+        catalog.record_proof(ProofRecord(backup_id(number), "local", result, instant))
+
+    late = START + 100 * HOUR
+    assert before(late) is None
+    drill(1, ProofResult.PROVEN)
+    drill(2, ProofResult.PROVEN)
+    drill(3, ProofResult.MISMATCH)
+    assert (before(late), before(at[3])) == (backup_id(2), backup_id(2))
+    assert (before(at[2]), before(at[1])) == (ONE, None)
+    assert before(late, other) is None
+    catalog.forget_copy(backup_id(2), "local", late)
+    assert before(late) == ONE
 
 
 def test_the_latest_conclusive_drill_decides(catalog):

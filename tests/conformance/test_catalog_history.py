@@ -169,7 +169,7 @@ def test_drills_are_told_oldest_first_with_their_database(catalog):
         (one, third),
     ]
     assert [each.ref for each in points] == [MAIN, OTHER, MAIN]
-    assert (points[1].result, points[1].recovery_seconds) == (ProofResult.MISMATCH, 6.0)
+    assert (points[1].result, points[1].recovery_seconds) == (ProofResult.MISMATCH, 5.0)
     assert [each.at for each in catalog.drill_points(second, limit=1)] == [third]
     assert [each.at for each in catalog.drill_points(second, MAIN)] == [third]
 

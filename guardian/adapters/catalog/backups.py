@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, and_, exists, func, insert, or_, sele
 from sqlalchemy.orm import aliased
 
 from guardian.adapters.catalog import rows, rules
-from guardian.adapters.catalog.models import Backup, Copy, Pin, StoredManifest
+from guardian.adapters.catalog.models import Backup, Copy, Pin, Proof, StoredManifest
 from guardian.backup.manifest import encode_manifest
 from guardian.errors import Cause
 from guardian.model import (
@@ -21,6 +21,7 @@ from guardian.model import (
     Lease,
     Manifest,
     ProofLevel,
+    ProofResult,
     RunStatus,
     StoreOutcome,
     StoreStatus,
@@ -29,7 +30,25 @@ from guardian.model import (
 _COLUMNS = [
     *(one for one in Backup.__table__.columns if one.name not in {"lease_token", "holder"}),
     exists().where(Pin.backup_id == Backup.id).label("pinned"),
+    Proof.fetch_seconds,
+    Proof.restore_seconds,
+    Proof.compare_seconds,
+    Proof.seconds.label("drilled_seconds"),
+    Proof.tables.label("drilled_tables"),
+    Proof.rows.label("drilled_rows"),
 ]
+_Drill = aliased(Proof)
+_DECIDES = (
+    select(func.max(_Drill.number))
+    .where(
+        _Drill.backup_id == Backup.id,
+        _Drill.at == Backup.proven_at,
+        _Drill.result != ProofResult.INCONCLUSIVE.value,
+    )
+    .correlate(Backup)
+    .scalar_subquery()
+)
+"""The number of the drill that a backup's ``proven`` is of."""
 LIES_SOMEWHERE = and_(
     Backup.status == RunStatus.SUCCEEDED.value,
     exists().where(
@@ -52,7 +71,12 @@ def listing(
     by_start: bool = False,
 ) -> list[BackupRecord]:
     """Records in order, in two queries however many they are."""
-    chosen: Select[Any] = select(*_COLUMNS).where(*conditions)
+    chosen: Select[Any] = (
+        select(*_COLUMNS)
+        .select_from(Backup)
+        .outerjoin(Proof, Proof.number == _DECIDES)
+        .where(*conditions)
+    )
     if server is not None:
         chosen = chosen.where(Backup.server == server)
     if database is not None:
@@ -76,6 +100,22 @@ def in_stores(
 ) -> list[BackupRecord]:
     """Backups that lie in at least one store, newest snapshot first."""
     return listing(connection, LIES_SOMEWHERE, server=server, database=database, limit=limit)
+
+
+def proven_before(
+    connection: Connection, ref: DatabaseRef, instant: datetime
+) -> BackupRecord | None:
+    """The newest backup of a snapshot before that instant that is proven and lies in a store."""
+    found = listing(
+        connection,
+        LIES_SOMEWHERE,
+        Backup.proven.is_(True),
+        Backup.snapshot_at < instant,
+        server=ref.server,
+        database=ref.database,
+        limit=1,
+    )
+    return next(iter(found), None)
 
 
 def by_prefix(connection: Connection, prefix: str) -> list[BackupRecord]:

@@ -159,6 +159,11 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
         with self._database.reading() as connection:
             return backups.one(connection, backup)
 
+    def proven_before(self, ref: DatabaseRef, instant: datetime) -> BackupRecord | None:
+        """The newest proven backup of an earlier snapshot that lies in at least one store."""
+        with self._database.reading() as connection:
+            return backups.proven_before(connection, ref, instant)
+
     def manifest(self, backup: BackupId) -> Manifest | None:
         """The manifest as committed. Raises ManifestError when it is damaged."""
         query = select(StoredManifest.manifest).where(StoredManifest.backup_id == backup)

@@ -150,6 +150,16 @@ class MemoryCatalog(MemoryWatch, MemoryEscalation, MemoryHistory, MemoryTrend):
         with self._lock:
             return self._records.get(backup)
 
+    def proven_before(self, ref: DatabaseRef, instant: datetime) -> BackupRecord | None:
+        """The newest proven backup of an earlier snapshot that lies in at least one store."""
+        with self._lock:
+            earlier = (
+                one
+                for one in self._backups(ref.server, ref.database)
+                if one.proven and one.snapshot_at is not None and one.snapshot_at < instant
+            )
+            return next(earlier, None)
+
     def manifest(self, backup: BackupId) -> Manifest | None:
         """The manifest as committed."""
         with self._lock:
@@ -203,7 +213,9 @@ class MemoryCatalog(MemoryWatch, MemoryEscalation, MemoryHistory, MemoryTrend):
             self._proofs.append(replace(proof, at=at))
             is_latest = record.proven_at is None or record.proven_at <= at
             if proof.proven is not None and is_latest:
-                self._put(replace(record, proven=proof.proven, proven_at=at))
+                self._put(
+                    replace(record, proven=proof.proven, proven_at=at, measured=proof.measured)
+                )
 
     def proofs(self, backup: BackupId) -> Sequence[ProofRecord]:
         """The drills of one backup, the latest first."""
@@ -301,6 +313,9 @@ class MemoryCatalog(MemoryWatch, MemoryEscalation, MemoryHistory, MemoryTrend):
                 proven=before.proven if before else None,
                 proven_at=before.proven_at if before else None,
                 kept=before.kept if before else False,
+                tables=manifest.tables,
+                rows=manifest.rows,
+                measured=before.measured if before else None,
             )
         )
 

@@ -53,6 +53,8 @@ class Backup(Base):
     stored_bytes: Mapped[int] = mapped_column(default=0)
     dumped_bytes: Mapped[int] = mapped_column(default=0)
     proof: Mapped[str] = mapped_column(Key)
+    tables: Mapped[int | None]
+    rows: Mapped[int | None]
     proven: Mapped[bool | None]
     proven_at: Mapped[datetime | None]
     cause: Mapped[str | None] = mapped_column(Key)

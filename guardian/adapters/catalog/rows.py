@@ -19,6 +19,7 @@ from guardian.model import (
     Holder,
     Lease,
     Manifest,
+    Measured,
     ProofLevel,
     ProofRecord,
     ProofResult,
@@ -48,6 +49,22 @@ def backup_record(row: Any, copies: Sequence[Any]) -> BackupRecord:
         kept=row.pinned,
         cause=Cause(row.cause) if row.cause else None,
         error=row.error,
+        tables=row.tables,
+        rows=row.rows,
+        measured=_measured(row),
+    )
+
+
+def _measured(row: Any) -> Measured | None:
+    if row.drilled_seconds is None:
+        return None
+    return Measured(
+        fetch_seconds=row.fetch_seconds,
+        restore_seconds=row.restore_seconds,
+        compare_seconds=row.compare_seconds,
+        seconds=row.drilled_seconds,
+        tables=row.drilled_tables,
+        rows=row.drilled_rows,
     )
 
 
@@ -96,6 +113,8 @@ def manifest_values(manifest: Manifest) -> dict[str, Any]:
         "stored_bytes": manifest.stored_bytes,
         "dumped_bytes": manifest.dumped_bytes,
         "proof": manifest.proof.value,
+        "tables": manifest.tables,
+        "rows": manifest.rows,
         "cause": None,
         "error": None,
     }
