@@ -70,8 +70,8 @@
     svg.style.display = "none";
     // Where nobody points, the legend tells the last values.
     const rest = () => plot.setLegend({ idx: plot.data[0].length - 1 });
-    plot.over.addEventListener("mouseleave", () => setTimeout(rest, 0));
-    rest();
+    plot.over.addEventListener("mouseleave", () => setTimeout(rest, 50));
+    setTimeout(rest, 50);
     plot.root.setAttribute("aria-hidden", "true");
     figure.setAttribute("data-drawn", "");
     figure.addEventListener("redraw", () => {

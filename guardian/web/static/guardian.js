@@ -126,13 +126,45 @@
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
     if (isField(old) || (old.matches("form") && old.contains(document.activeElement))) return;
-    const before = [...old.childNodes];
-    const after = [...fresh.childNodes];
-    after.forEach((node, place) => {
-      if (place < before.length) merge(before[place], node);
-      else old.append(node);
-    });
-    before.slice(after.length).forEach((node) => node.remove());
+    mergeChildren(old, fresh);
+  }
+
+  // What has an id is found by it, wherever it has moved to; the rest goes by its place.
+  function mergeChildren(old, fresh) {
+    const nodes = [...fresh.childNodes];
+    const wanted = new Set(nodes.map((node) => node.id).filter(Boolean));
+    const known = new Map();
+    for (const one of old.children) if (wanted.has(one.id)) known.set(one.id, one);
+    let at = old.firstChild;
+    const drop = (end) => {
+      while (at !== end) {
+        const next = at.nextSibling;
+        at.remove();
+        at = next;
+      }
+    };
+    for (const node of nodes) {
+      const same = node.id && known.get(node.id);
+      if (same) {
+        // Nothing that stays lies between: then it need not be moved, and keeps the focus.
+        let next = at;
+        while (next && next !== same && !wanted.has(next.id)) next = next.nextSibling;
+        if (next === same) {
+          drop(same);
+          at = same.nextSibling;
+        } else {
+          old.insertBefore(same, at);
+        }
+        merge(same, node);
+      } else if (at && !at.id && !node.id && at.nodeName === node.nodeName) {
+        const next = at.nextSibling;
+        merge(at, node);
+        at = next;
+      } else {
+        old.insertBefore(node, at);
+      }
+    }
+    drop(null);
   }
 
   let period = main ? Number(main.dataset.live) * 1000 : 0;
@@ -163,7 +195,7 @@
       if (!answer.ok) throw new Error(String(answer.status));
       skew = skewTo(answer.headers.get("X-Guardian-Now"));
       const fresh = document.createElement("main");
-      fresh.innerHTML = await answer.text();
+      fresh.innerHTML = (await answer.text()).trim();
       tellTimes(fresh);
       if (!isOn) return;
       mergeMain(fresh);
@@ -200,13 +232,7 @@
   function mergeMain(fresh) {
     const headline = main.querySelector("h1");
     const before = headline && headline.textContent;
-    const after = [...fresh.childNodes];
-    const old = [...main.childNodes];
-    after.forEach((node, place) => {
-      if (place < old.length) merge(old[place], node);
-      else main.append(node);
-    });
-    old.slice(after.length).forEach((node) => node.remove());
+    mergeChildren(main, fresh);
     tellTimes(main);
     offerCopies(main);
     const now = main.querySelector("h1");
@@ -214,6 +240,9 @@
   }
 
   if (button && period) {
+    for (const edge of ["firstChild", "lastChild"]) {
+      if (main[edge].nodeType === Node.TEXT_NODE) main[edge].remove(); // white space
+    }
     button.hidden = false;
     button.addEventListener("click", () => {
       isOn = !isOn;
