@@ -69,7 +69,8 @@ def replay_lines(console: Console, server: str, result: Replay) -> Iterator[Text
         text = "nothing is recorded; `guardian run` records (servers.*.watch.recording)"
         yield from hanging(console, text, console.width, first=lead, style="not bold")
         return
-    text = f"{result.looks:,} looks from {_at(result.first)} to {_at(result.last)}"
+    looks = "look" if result.looks == 1 else "looks"
+    text = f"{result.looks:,} {looks} from {_at(result.first)} to {_at(result.last)}"
     yield from hanging(console, text, console.width, first=lead, style="not bold")
     if not result.policies:
         yield Text("  there are no policies (servers.*.watch.policies)", "dim")

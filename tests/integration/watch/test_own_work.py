@@ -1,4 +1,4 @@
-"""The real commands beside a watch that would end everybody: theirs is the only work it leaves."""
+"""Beside a watch that would end everybody: guardian's own commands and the server's work go on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from psycopg.conninfo import make_conninfo
 from support.clients import Client, until
+from support.postgres import PostgresServer
 from support.site import Outcome as Ending
 from support.site import Site
+from support.standby import standby_of
 
 from guardian.adapters.clock import SystemClock
 from guardian.adapters.postgres.connection import Connector
-from guardian.watch.model import Action, Mode, Outcome
+from guardian.testing import MemoryCatalog
+from guardian.watch.model import Action, Mode, Outcome, Session
 from guardian.watch.patrol import Patrol, WatchPlan
 from guardian.watch.rules import Limits, Match, Policy
 
@@ -116,3 +119,32 @@ def test_what_holds_up_a_backup_is_ended_and_the_backup_goes_on(scene: Any, tmp_
     assert "holds up a backup" in kill.reason
     assert migration.fate() == "57P01"
     assert bystander.fate() is None
+
+
+def test_a_standby_and_its_stream_are_left_alone_and_its_clients_are_not(
+    pg18: PostgresServer, make_watcher: Any
+) -> None:
+    policy = Policy("all", Match(state=STATES), (Action.TERMINATE,), superusers=True)
+    plan = WatchPlan([policy], LIMITS, Mode.ENFORCE, record=False)
+    catalog = MemoryCatalog(SystemClock())
+    with standby_of(pg18) as dsn:
+        sides = [make_watcher(Connector(name, where)) for name, where in
+                 (("primary", pg18.dsn()), ("standby", dsn))]  # fmt: skip
+        before = [{one.key for one in side.observe().sessions if _is_stream(one)} for side in sides]
+        assert all(before)
+        victims = [Client(where, "victim") for where in (pg18.dsn(), dsn)]
+        for side in sides:
+            patrol = Patrol(side, catalog, SystemClock(), plan)
+            for _ in range(3):
+                patrol.cycle()
+        assert [one.fate() for one in victims] == ["57P01", "57P01"]
+        after = [{one.key for one in side.observe().sessions if _is_stream(one)} for side in sides]
+        assert after == before
+        for victim in victims:
+            victim.close()
+    kills = [(one.server, one.application, one.outcome) for one in reversed(catalog.kills())]
+    assert kills == [(name, "victim", Outcome.SIGNALLED) for name in ("primary", "standby")]
+
+
+def _is_stream(session: Session) -> bool:
+    return session.backend_type in {"walsender", "walreceiver", "startup"}

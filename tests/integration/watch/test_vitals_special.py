@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support.ports import free_port
 from support.postgres import TEST_SETTINGS, PostgresServer, Role, installation
+from support.standby import standby_of
 
 from guardian.adapters.postgres.vitals import read_server_vitals
 from guardian.adapters.scratch.cluster import ClusterOptions
@@ -140,43 +140,6 @@ def damage(file: Path) -> None:
     with file.open("r+b") as pages:
         pages.seek(4000)
         pages.write(b"\xff" * 16)
-
-
-@contextmanager
-def standby_of(primary: PostgresServer) -> Iterator[str]:
-    """A streaming standby; gives its connection string."""
-    embedded = primary.embedded
-    data, port = embedded.path / "standby", free_port()
-    data.mkdir(mode=0o700)
-    embedded.runner.own(data)
-    base: list[str | Path] = [primary.tool("pg_basebackup"), "-D", data, "-d", primary.dsn()]
-    copied = embedded.runner.run([*base, "-R", "-X", "stream", "-c", "fast"], 120)
-    assert copied.returncode == 0, copied.stderr
-    log = (embedded.path / "standby.log").open("wb")
-    process = embedded.runner.popen(
-        [
-            *(str(primary.tool("postgres")), "-D", str(data), "-p", str(port)),
-            *("-c", "listen_addresses=", "-c", f"unix_socket_directories={embedded.socket_dir}"),
-            *("-c", "cluster_name=second"),
-        ],
-        output=log,
-    )
-    dsn = primary.dsn(port=port)
-    try:
-        until(lambda: answers(dsn))
-        yield dsn
-    finally:
-        process.terminate()
-        process.wait(60)
-        log.close()
-
-
-def answers(dsn: str) -> bool:
-    try:
-        psycopg.connect(dsn).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 def test_a_replica_that_lags(pg: PostgresServer, fresh_role: FreshRole) -> None:
