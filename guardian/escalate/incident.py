@@ -349,8 +349,6 @@ class _Life:
             flaps=self.flaps(),
         )
         self.note(EntryKind.RELAPSED, f"it is back: {self.incident.title}")
-        if self.incident.acknowledged_at and not self.is_acknowledged():
-            self.lapse()
 
     def _regrade(self) -> None:
         severity = self._rules.severity_of(self.incident.condition)

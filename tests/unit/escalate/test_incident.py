@@ -410,6 +410,16 @@ def test_each_failure_in_a_row_is_told_but_not_more_often_than_every_half_hour()
     assert scene.only().occurrences == 7
 
 
+def test_failures_that_nobody_looked_at_count():
+    scene = Scene()
+    scene.sees(failed(1))
+    scene.sees(failed(3))
+    assert scene.only().occurrences == 3
+    other = Scene()
+    other.sees(failed(2))
+    assert other.only().occurrences == 2
+
+
 def test_another_occurrence_that_is_no_worse_is_a_line_and_no_message():
     scene = Scene()
     scene.sees(failed(1, occurrence="a"))
