@@ -21,7 +21,13 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from guardian.backup.schedule import parse_schedule
-from guardian.errors import CatalogError, NotFoundError, StaleIncidentError, UsageError
+from guardian.errors import (
+    CatalogError,
+    GuardianError,
+    NotFoundError,
+    StaleIncidentError,
+    UsageError,
+)
 from guardian.escalate import compose, incident, ladder
 from guardian.escalate.digest import Protection, make_digest
 from guardian.escalate.holding import MATCH_KEYS
@@ -398,12 +404,22 @@ class Escalator:
         found = {one.id: one for one in self._catalog.incidents(since=since)}
         found |= {one.id: one for one in self._catalog.open_incidents()}
         fired = (one for one in found.values() if one.fired_at is not None)
-        digest = make_digest(since, now, fired, self._protections(since))
+        digest = make_digest(since, now, fired, self._protected(since))
         return (
             compose.Mail()
             if digest.is_empty
             else compose.digest_mail(digest, since, now, self._rules)
         )
+
+    def _protected(self, since: datetime) -> Sequence[Protection]:
+        """How databases are protected; a digest that cannot say so says the rest."""
+        try:
+            return self._protections(since)
+        except CatalogError:
+            raise
+        except GuardianError as error:
+            _log.warning("the digest does not tell of backups: %s", error)
+            return ()
 
 
 def _new_id() -> IncidentId:

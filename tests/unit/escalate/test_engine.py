@@ -26,7 +26,13 @@ from support.escalation import (
     rules,
 )
 
-from guardian.errors import CatalogError, NotFoundError, StaleIncidentError, UsageError
+from guardian.errors import (
+    CatalogError,
+    NotFoundError,
+    PermissionDeniedError,
+    StaleIncidentError,
+    UsageError,
+)
 from guardian.escalate.digest import Protection
 from guardian.escalate.engine import DIGEST_SENT, Escalator
 from guardian.escalate.model import Envelope, MessageKind, Observation, State
@@ -583,6 +589,15 @@ def test_the_digest_knows_how_databases_are_protected():
     (message, _) = (one.message for one in engine.tick().envelopes)
     assert message.items == ("main/mina: 1 failed backups", "main/mina: no proven backup")
     assert asked == [MONDAY_9 - HOUR]
+
+
+def test_a_digest_that_cannot_tell_of_backups_tells_the_rest():
+    def broken(_since: datetime) -> Sequence[Protection]:
+        raise PermissionDeniedError("the server main does not let us in")
+
+    scene = Scene(digesting(), at=MONDAY_9 - HOUR, protections=broken)
+    scene.sees(level("probe.x:x", P3))
+    assert len(to_monday(scene)) == 2
 
 
 @pytest.mark.parametrize("wanted", [None, Digest(people=()), Digest(people=("gone",))])

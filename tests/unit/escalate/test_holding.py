@@ -214,6 +214,13 @@ def test_what_was_hidden_is_told_when_the_server_is_back_and_it_still_holds():
     assert scene.timeline(one)[2].text.startswith("part of a larger one, ")
 
 
+def test_what_is_not_believed_yet_hides_nothing():
+    scene = Scene(rules(settle=(("server.down", MINUTE),)))
+    scene.sees(down(), scope="outage")
+    scene.sees(failed(), scope="backups")
+    assert scene.told() == ["02:00 alert on-call: pager, chat"]
+
+
 def test_both_at_once_the_larger_one_speaks():
     scene = Scene()
     scene.sees(failed(), down())

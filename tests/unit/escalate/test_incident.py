@@ -227,6 +227,22 @@ def test_what_comes_back_soon_is_the_same_incident_on_a_new_climb():
     assert scene.told() == ["03:30 escalation lead: lead-mail, chat"]
 
 
+def test_what_comes_back_settles_again_as_if_it_were_new():
+    scene = Scene()
+    scene.sees(level("vital.x:main"))
+    scene.wait(MINUTE)
+    scene.sees()
+    scene.wait(2 * MINUTE)
+    scene.told()
+    scene.sees(level("vital.x:main"))
+    one = scene.only()
+    assert one.state is State.PENDING
+    assert (one.fired_at, one.cleared_at, one.resolved_at) == (None, None, None)
+    scene.sees()
+    assert scene.told() == []  # nobody heard that it was back
+    assert scene.kinds(one)[-2:] == ["reopened", "resolved"]
+
+
 def test_what_comes_back_later_is_another_incident():
     scene = Scene()
     scene.sees(failed(1))
