@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 _NOISY = ("botocore", "boto3", "s3transfer", "urllib3", "httpx", "httpcore")
-"""Libraries that log requests with their headers; that is not for our logs."""
+"""Libraries that log requests with their headers or addresses; that is not for our logs."""
 
 
 def set_up_logging(

@@ -1,7 +1,7 @@
 """A deadline for calls that have none: resolving a name, or a library's whole conversation.
 
-A thread cannot be stopped, so a call that hangs is left behind, and the next one waits for it
-instead of starting beside it: probes of a dead host never pile up.
+A thread cannot be stopped, so a call that hangs is left behind, and the next ones wait for it or
+are refused instead of starting beside it: probes of a dead host never pile up.
 """
 
 from __future__ import annotations
@@ -61,4 +61,31 @@ class SingleFlight:
         if not call.ends_within(deadline - time.monotonic()):
             raise TimeoutError
         self._running = None
+        return call.result()
+
+
+class BoundedCalls:
+    """Runs calls with a deadline each, several at once, until too many of them hang."""
+
+    def __init__(self, name: str, most_hanging: int = 4) -> None:
+        self._name = name
+        self._most = most_hanging
+        self._lock = threading.Lock()
+        self._hanging: list[_Call[object]] = []
+
+    def run(self, work: Callable[[], T], seconds: float) -> T:
+        """What ``work`` returns or raises, within so many seconds.
+
+        Raises:
+            TimeoutError: it takes longer, or too many before it never came back.
+        """
+        with self._lock:
+            self._hanging = [call for call in self._hanging if not call.ends_within(0)]
+            if len(self._hanging) >= self._most:
+                raise TimeoutError(f"{self._most} tries before still hang")
+        call = _Call(work, self._name)
+        if not call.ends_within(seconds):
+            with self._lock:
+                self._hanging.append(call)  # type: ignore[arg-type]
+            raise TimeoutError
         return call.result()

@@ -7,10 +7,8 @@ from what was expected.
 
 from __future__ import annotations
 
-import errno
 import json
 import socket
-import ssl
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -21,6 +19,7 @@ import httpx
 
 from guardian import __version__
 from guardian.adapters.deadline import SingleFlight
+from guardian.adapters.network import cause_of
 from guardian.ports import Clock
 from guardian.units import format_duration
 from guardian.watch.outage import ProbeCause, ProbeResult
@@ -31,9 +30,6 @@ _MOST_REDIRECTS = 5
 _MOST_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 80
 _LEADS_NOWHERE = "it leads to an address that is no web address"
-_UNREACHABLE = frozenset(
-    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
-)
 _MENDS: Mapping[ProbeCause, str] = {
     ProbeCause.REFUSED: "nobody listens there: start it, or mend its address",
     ProbeCause.TIMEOUT: "check that it runs, and the network between",
@@ -206,36 +202,6 @@ def difference_of(expected: Any, found: Any, path: str = "") -> str | None:
     if same_kind and expected == found:
         return None
     return f"{path or 'its answer'} is {_short(found)}, expected {_short(expected)}"
-
-
-def cause_of(error: BaseException) -> ProbeCause:
-    """Why a conversation failed; libraries wrap what the system said, so the chain is walked."""
-    each: BaseException | None = error
-    seen: set[int] = set()
-    while each is not None and id(each) not in seen:
-        seen.add(id(each))
-        if (cause := _cause_of_one(each)) is not None:
-            return cause
-        each = each.__cause__ or each.__context__
-    if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
-        return ProbeCause.CLOSED
-    return ProbeCause.UNKNOWN
-
-
-def _cause_of_one(error: BaseException) -> ProbeCause | None:
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return ProbeCause.DNS
-    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
-        return ProbeCause.CLOSED
-    if isinstance(error, ssl.SSLError):
-        return ProbeCause.TLS
-    if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return ProbeCause.TIMEOUT
-    if isinstance(error, ConnectionRefusedError):
-        return ProbeCause.REFUSED
-    if isinstance(error, OSError) and error.errno in _UNREACHABLE:
-        return ProbeCause.UNREACHABLE
-    return None
 
 
 def _body(response: httpx.Response, deadline: float) -> bytes:

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
@@ -40,8 +41,16 @@ def _header_value(value: SecretStr) -> SecretStr:
 
 
 def _mailbox(value: str) -> str:
-    if not _MAILBOX.fullmatch(value) or not value.isprintable():
-        raise ValueError(f"{value!r} is not a mail address: write name@host")
+    if not _MAILBOX.fullmatch(value) or not (value.isascii() and value.isprintable()):
+        raise ValueError(f"{value!r} is not a mail address: write name@host, in ASCII")
+    return value
+
+
+def _project(value: SecretStr) -> SecretStr:
+    """Accept what the project's settings show: https://key@host/number."""
+    parts = urlsplit(value.get_secret_value())
+    if not parts.username or not parts.path.rpartition("/")[2].isdecimal():
+        raise ValueError("a project's DSN is needed here: https://key@host/number")
     return value
 
 
@@ -66,6 +75,7 @@ MailAddress = Annotated[Text, AfterValidator(_mailbox)]
 MailAddresses = Annotated[
     list[MailAddress], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])
 ]
+SentryDsn = Annotated[SecretAddress, AfterValidator(_project)]
 MonitorSlug = Annotated[str, AfterValidator(_slug)]
 Chat = Annotated[str, AfterValidator(_chat)]
 
@@ -123,7 +133,7 @@ class SentryConfig(Section):
     """Sentry events."""
 
     kind: Literal["sentry"] = Field(description="events in Sentry")
-    dsn: SecretAddress = Field(description="the project's DSN")
+    dsn: SentryDsn = Field(description="the project's DSN")
     environment: Text = Field("production", description="under which the events are filed")
 
 
@@ -196,7 +206,7 @@ class SentryCronConfig(Section):
     """Sentry's cron monitors."""
 
     kind: Literal["sentry-cron"] = Field(description="a cron monitor in Sentry")
-    dsn: SecretAddress = Field(description="the project's DSN")
+    dsn: SentryDsn = Field(description="the project's DSN")
     every: PositiveDuration = Field(
         timedelta(seconds=60), ge=timedelta(seconds=60), description="while all is well"
     )

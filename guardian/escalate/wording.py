@@ -11,6 +11,7 @@ Each channel has a limit. What does not fit is shortened evenly, long values fir
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -71,6 +72,8 @@ _SEVERITY_COLOURS = {
 _MOST_READ = 20_000
 """Characters of a text that are looked at, at all."""
 _NAME_LIMIT = 80
+_NO_TEXT = "-"
+"""Services refuse texts that are empty."""
 _HEAD_LIMIT = 30
 _LINK_LIMIT = 1000
 
@@ -180,6 +183,22 @@ def colour(message: Message) -> int:
     return _COLOURS.get(message.kind) or _SEVERITY_COLOURS[message.severity]
 
 
+def short_key(key: str, limit: int) -> str:
+    """A key that may be too long for a service, as one that is not, and the same each time."""
+    printable = in_one_line(key)
+    if printable == key and utf8_length(key) <= limit:
+        return key
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{cut(printable, limit - 33, utf8_length)}-{digest}"
+
+
+def delivery_id(message: Message) -> str:
+    """32 hex digits, the same for each try of one message: so a receiver tells a second copy."""
+    at = message.at.astimezone(UTC).isoformat()
+    story = "\0".join([message.dedup_key, message.kind.value, str(message.number), at])
+    return hashlib.sha256(story.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 def instant(at: datetime) -> str:
     """``2026-11-23 02:00:13 UTC``."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -243,7 +262,7 @@ def _where(message: Message) -> str:
 
 def _facts(facts: Sequence[Fact], tightness: Tightness) -> tuple[Line, ...]:
     shown = [
-        Fact(cut(in_one_line(fact.name), _NAME_LIMIT), _value(fact.value, tightness))
+        Fact(cut(in_one_line(fact.name), _NAME_LIMIT) or _NO_TEXT, _value(fact.value, tightness))
         for fact in facts[: tightness.lines]
     ]
     return (*shown, *_more(len(facts) - len(shown)))
@@ -255,7 +274,7 @@ def _value(text: str, tightness: Tightness) -> str:
     if len(lines) > tightness.lines:
         lines = ["…", *lines[-tightness.lines :]]
     kept = "\n".join(cut(line, tightness.characters) for line in lines)
-    return cut(kept, tightness.characters * 2) if len(lines) > 1 else kept
+    return (cut(kept, tightness.characters * 2) if len(lines) > 1 else kept) or _NO_TEXT
 
 
 def _sentences(texts: Sequence[str], tightness: Tightness) -> tuple[Line, ...]:

@@ -55,4 +55,5 @@ def credentials(tmp_path: Path) -> Mapping[str, str]:
     more = "hook discord teams telegram apprise heartbeat-url token"
     for name in (*names.split(), *more.split()):
         (folder / name).write_text(f"https://canary.example/{name}\n")
+    (folder / "sentry-dsn").write_text("https://canary@sentry.example/1\n")
     return {"CREDENTIALS_DIRECTORY": str(folder), "DATABASE_URL": "postgresql://u:canary@h/d"}

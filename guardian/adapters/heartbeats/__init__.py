@@ -1,0 +1,1 @@
+"""Heartbeats: dead man's switches that notice when guardian itself has gone silent."""
