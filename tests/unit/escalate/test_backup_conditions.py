@@ -193,6 +193,29 @@ def test_what_is_told_of_a_store_beside_the_run_itself() -> None:
     assert "store offsite" not in told  # that is the run's own error
 
 
+def test_what_is_tried_and_who_is_at_it_now() -> None:
+    once = replace(NIGHTLY, attempts=1)
+    lost = failure(0, Cause.CONNECTION)
+    (found,) = backup_conditions(history(lost, protection=once), NOW)
+    assert found.tried == ()
+    (found,) = backup_conditions(history(lost, protection=replace(once, attempts=2)), NOW)
+    assert found.tried == ("tried up to 2 times within each run, with pauses between",)
+    assert "running now" not in facts(found)
+    (found,) = backup_conditions(history(lost, running="guardian run (pid 7 on host)"), NOW)
+    assert facts(found)["running now"] == "by guardian run (pid 7 on host)"
+
+
+def test_what_a_backup_shows_is_its_snapshot_and_not_its_start() -> None:
+    taken = night(3) + timedelta(minutes=7)
+    past = history(failure(0), replace(backup(3), snapshot_at=taken))
+    found = backup_conditions(past, NOW)
+    assert only(found, "backup.failed").impact.endswith("after 2026-11-20 02:07 UTC would be lost.")
+    assert only(found, "backup.overdue").title.endswith("since 2026-11-20 02:07 UTC")
+    old = replace(backup(3), snapshot_at=None)  # of a guardian that did not know it
+    (lost, _) = backup_conditions(history(failure(0), old), NOW)
+    assert "after 2026-11-20 02:00 UTC" in lost.impact
+
+
 # --- backup.overdue ---
 
 
@@ -205,6 +228,15 @@ def test_overdue_half_an_interval_after_it_was_due() -> None:
     assert found.severity is Severity.P1
     assert (found.since, found.occurrence) == (due, due.isoformat())
     assert facts(found)["schedule"] == "0 2 * * * (UTC)"
+
+
+def test_how_the_last_try_went_is_told() -> None:
+    late = only(backup_conditions(history(failure(0), backup(3)), NOW), "backup.overdue")
+    assert facts(late)["last try"] == "2026-11-23 02:00 UTC, failed: /backups: no space left"
+    late = only(backup_conditions(history(backup(3)), NOW), "backup.overdue")
+    assert facts(late)["last try"] == "2026-11-20 02:00 UTC, succeeded"
+    late = only(backup_conditions(history(known_since=night(3)), NOW), "backup.overdue")
+    assert facts(late)["last try"] == "none"
 
 
 def test_a_bad_backup_is_none() -> None:
@@ -272,6 +304,20 @@ def test_without_a_proven_one_before_there_is_nothing_to_compare_with() -> None:
     assert backup_conditions(history(backup(0, dumped=1), backup(1), protection=off), NOW) == ()
 
 
+def test_an_empty_backup_is_nothing_to_compare_with() -> None:
+    assert backup_conditions(history(backup(0, dumped=0), backup(1, dumped=0)), NOW) == ()
+
+
+def test_a_shrunken_backup_says_since_when_and_where_it_is_not() -> None:
+    taken = night(0) + timedelta(minutes=7)
+    small = replace(backup(0, dumped=10, failed_in="offsite"), snapshot_at=taken)
+    found = only(backup_conditions(history(small, backup(1)), NOW), "backup.shrunk")
+    assert found.since == taken
+    assert facts(found)["failed in stores"] == "offsite"
+    whole = only(backup_conditions(history(backup(0, dumped=10), backup(1)), NOW), "backup.shrunk")
+    assert "failed in stores" not in facts(whole)
+
+
 # --- store.failing ---
 
 
@@ -317,6 +363,36 @@ def test_several_databases_are_one_condition_of_the_store() -> None:
     (found,) = store_conditions(BOTH, [failing, replace(failing, ref=other)])
     assert facts(found)["backups of"] == "main/mina, main/other"
     assert found.impact == "The newest backups lie in local alone."
+
+
+def test_the_newest_failure_speaks_and_the_longest_row_counts() -> None:
+    other = DatabaseRef("main", "other")
+    full = replace(
+        backup(0, failed_in="offsite"),
+        id=BackupId("newest"),
+        outcomes=(StoreOutcome("offsite", StoreStatus.FAILED, "no room", Cause.DISK_FULL),),
+    )
+    long_row = history(full, backup(1, failed_in="offsite"), backup(3, failed_in="offsite"))
+    short = replace(history(backup(2, failed_in="offsite")), ref=other)
+    (found,) = store_conditions(BOTH, [short, long_row])
+    assert found.title == "Store offsite failed 3 times in a row: no room"
+    assert (found.occurrence, found.count, found.since) == ("newest", 3, night(3))
+    told = facts(found)
+    assert (told["error"], told["cause"], told["lies in"]) == ("no room", "disk_full", "local")
+    assert found.mend == (
+        "make room there; `guardian backup prune --dry-run` shows what would go",
+        "guardian backup now main/mina",
+    )
+
+
+def test_a_failure_without_a_known_cause_has_a_mend_all_the_same() -> None:
+    unknown = replace(
+        failure(0), outcomes=(StoreOutcome("offsite", StoreStatus.FAILED, "no idea"),)
+    )
+    (found,) = store_conditions(BOTH, [history(unknown)])
+    assert "cause" not in facts(found)
+    assert facts(found)["lies in"] == "no store"
+    assert found.mend[0].startswith("look at its credentials")
 
 
 # --- words from outside ---

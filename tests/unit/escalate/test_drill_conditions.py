@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -191,6 +192,38 @@ def test_what_a_check_gave_is_not_told_and_its_name_is() -> None:
     assert any("look at the database itself" in line for line in one.mend)
 
 
+def test_the_other_copies_of_a_bad_backup_are_named() -> None:
+    elsewhere = history(drill(1, UNRESTORABLE), drill(0), stores=("attic", "local", "offsite"))
+    elsewhere = replace(
+        elsewhere,
+        backups=[replace(elsewhere.backups[0], stores=("attic",)), *elsewhere.backups[1:]],
+    )
+    one = found(elsewhere)["verify.unrestorable"]
+    assert facts(one)["the same backup lies in"] == "attic, offsite"
+    assert one.mend[-2:] == (
+        f"guardian verify {id_of(1)} --store attic",
+        f"guardian verify {id_of(1)} --store offsite",
+    )
+    alone = found(history(drill(1, UNRESTORABLE), stores=("local",)))["verify.unrestorable"]
+    assert "the same backup lies in" not in facts(alone)
+    assert "other bad copies" not in facts(alone)
+
+
+def test_a_difference_is_the_backups_and_a_check_alone_the_databases() -> None:
+    differs = (Difference("public.t", "5 rows", "4 rows"),)
+    fell = (CheckOutcome("users survive", False, "f"),)
+    both = found(history(drill(0, MISMATCH, differences=differs, checks=fell)))["verify.mismatch"]
+    assert "guardian backup now main/mina && guardian verify main/mina" in both.mend
+    broken = found(history(drill(0, UNRESTORABLE)))["verify.unrestorable"]
+    assert "guardian backup now main/mina && guardian verify main/mina" in broken.mend
+
+
+def test_an_equal_instant_is_no_later_drill() -> None:
+    bad, good = drill(1, UNRESTORABLE, hours=25), drill(0, PROVEN, hours=1)
+    assert bad.at == good.at
+    assert "verify.unrestorable" in found(history(bad, good))
+
+
 # --- inconclusive ---
 
 
@@ -229,6 +262,35 @@ def test_a_proof_is_late_after_one_and_a_half_intervals_and_worse_after_three() 
     assert later is not None
     assert later.severity is Severity.P1
     assert later.occurrence == late.occurrence
+
+
+def test_the_bounds_are_the_vitals_or_the_usual_ones() -> None:
+    def first_late(ages: tuple[float | None, float | None] | None, days: float) -> str | None:
+        past = history(drill(1), drill_every=DAY)
+        past = replace(past, protection=replace(past.protection, ages=ages))
+        late = overdue(past, night(1) + days * DAY)
+        return None if late is None else late.severity.value
+
+    assert [first_late((2, 4), days) for days in (1.9, 2, 3.9, 4)] == [None, "P2", "P2", "P1"]
+    assert [first_late(None, days) for days in (1.4, 1.5, 2.9, 3)] == [None, "P2", "P2", "P1"]
+    assert [first_late((None, 2), days) for days in (1.4, 1.5, 2)] == [None, "P2", "P1"]
+    assert [first_late((2, None), days) for days in (1.9, 2, 3)] == [None, "P2", "P1"]
+
+
+def test_what_a_late_proof_means_and_how_the_last_drill_went() -> None:
+    late = overdue(history(drill(0, INCONCLUSIVE), drill(2), drill_every=DAY), NOW)
+    assert late is not None
+    assert late.impact.endswith("could be brought back as it was later than that.")
+    assert facts(late)["last drill"] == (
+        f"2026-11-23 03:00 UTC, {id_of(0)}: inconclusive: inconclusive it is"
+    )
+    never = overdue(history(drill_every=DAY, known_since=NOW - 9 * DAY), NOW)
+    assert never is not None
+    assert never.impact == "Nobody knows whether main/mina could be brought back."
+    assert facts(never)["last drill"] == "none"
+    fine = overdue(history(drill(2), drill_every=DAY), NOW)
+    assert fine is not None
+    assert facts(fine)["last drill"] == f"2026-11-21 03:00 UTC, {id_of(2)}: proven"
 
 
 def test_drills_that_are_rarer_than_backups_and_the_other_way_round() -> None:

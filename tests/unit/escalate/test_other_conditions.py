@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -117,6 +118,23 @@ def test_a_disk_that_several_servers_use_is_one_condition_with_the_worst_of_them
     assert found[0].evidence[0].value == "disk is 99"
 
 
+def test_the_worst_of_a_disk_counts_whichever_server_came_first() -> None:
+    first = finding("disk", Grade.CRITICAL, subject="/var (store local)", value=99)
+    then = finding("disk", Grade.WARNING, subject="/var (state_dir)", value=90)
+    for given in ([first, then], [then, first]):
+        (found,) = disk_conditions(given)
+        assert (found.severity, found.evidence[0].value) == (Severity.P1, "disk is 99")
+        assert found.mend == ("mend disk",)
+    (bare,) = disk_conditions([replace(then, mend=None)])
+    assert bare.mend == ()
+
+
+def test_as_many_subjects_as_are_listed_are_all() -> None:
+    group = [finding("sequences", Grade.WARNING, subject=f"s{n}") for n in range(5)]
+    (found,) = vital_conditions("main", group)
+    assert [one.name for one in found.evidence] == ["warning"] * 5
+
+
 # --- outages ---
 
 
@@ -171,6 +189,27 @@ def test_every_cause_of_an_outage_has_words(cause: ProbeCause) -> None:
     assert found.key == found.kind == "probe.web"
     assert found.title.startswith("web fails its probe: ")
     assert len(found.title) > len("web fails its probe: ")
+
+
+def test_the_evidence_of_an_outage() -> None:
+    down = outage(*DOWN)
+    (found,) = probe_conditions("web", down)
+    assert {one.name: one.value for one in found.evidence} == {
+        "last try": "2026-11-23 12:00 UTC: server main: said no",
+        "first failure": "2026-11-23 12:00 UTC",
+        "last answer took": "0.0s",
+    }
+    assert found.tried == ("probed 3 times since, without success",)
+    assert found.mend == ("start it",)
+    flapping = replace(
+        down,
+        went_down=(NOW, NOW),
+        last_failure=ProbeResult(NOW, 0.1, ProbeCause.TOO_MANY_CONNECTIONS, sqlstate="53300"),
+    )
+    (again,) = probe_conditions("web", flapping)
+    told = {one.name: one.value for one in again.evidence}
+    assert (told["SQLSTATE"], told["went down lately"]) == ("53300", "2 times")
+    assert told["last try"].endswith("UTC: all connections are taken")
 
 
 def test_a_server_that_answers_is_not_said_to_be_dead() -> None:

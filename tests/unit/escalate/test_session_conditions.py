@@ -106,6 +106,64 @@ def test_the_title_stays_while_the_queue_grows() -> None:
     assert then.checks[0].value.endswith("more; guardian locks main")
 
 
+def test_of_several_roots_the_one_that_is_waited_for_longest_names_it() -> None:
+    several = look(
+        session(7, state="idle in transaction"),
+        session(8, waits=70),
+        session(9, waits=65),
+        session(17, state="idle in transaction"),
+        session(18, waits=100),
+        session(27),
+        session(28, waits=5),
+        blockers={8: (7,), 9: (7,), 18: (17,), 28: (27,)},
+    )
+    one = found(round_(several))["locks.blocked:main"]
+    assert "pid 17" in one.title
+    assert one.since == NOW - timedelta(seconds=100)
+    assert one.impact.startswith("3 sessions wait behind it, the longest for 1m 40s")
+    assert [each.name for each in one.evidence] == [
+        "web@mina (pid 7)",
+        "web@mina (pid 17)",
+        "more that hold up others",
+    ]
+    assert one.evidence[-1].value == "1"
+    assert "pid 28" not in one.checks[0].value
+    alone = look(session(7), session(8, waits=70), blockers={8: (7,)})
+    assert found(round_(alone))["locks.blocked:main"].impact.startswith("1 session waits behind")
+
+
+def test_a_tree_is_drawn_as_deep_and_as_long_as_people_read() -> None:
+    chain = look(
+        session(1),
+        *[session(pid, waits=90) for pid in range(2, 9)],
+        blockers={pid: (pid - 1,) for pid in range(2, 9)},
+    )
+    lines = found(round_(chain))["locks.blocked:main"].checks[0].value.splitlines()
+    assert len(lines) == 5
+    assert lines[-1].startswith("        web@mina (pid 5)")
+    eleven = look(
+        session(1),
+        *[session(pid, waits=90) for pid in range(2, 13)],
+        blockers=dict.fromkeys(range(2, 13), (1,)),
+    )
+    lines = found(round_(eleven))["locks.blocked:main"].checks[0].value.splitlines()
+    assert len(lines) == 12
+    assert not lines[-1].startswith("…")
+
+
+def test_a_session_that_shows_little_is_told_as_far_as_it_goes() -> None:
+    hidden = Session(7, None, state=None, visible=False)
+    seen = look(hidden, session(8, waits=90), blockers={8: (7,)})
+    one = found(round_(seen))["locks.blocked:main"]
+    assert one.title == "Sessions on main wait for a lock held by ?@? (pid 7)"
+    assert one.evidence[0].value == "holds up 1, for 1m 30s; unknown state"
+    assert one.occurrence == "7"
+    known = found(round_(queue(90)))["locks.blocked:main"]
+    assert known.evidence[0].value.startswith(
+        "holds up 2, for 1m 30s; idle in transaction for 10m, application shop, from 10.0.0.7"
+    )
+
+
 def test_bounds_that_are_switched_off() -> None:
     assert found(round_(queue(9000), lock_wait=None)) == {}
     assert found(round_(queue(9000), lock_wait=(None, None))) == {}
@@ -150,6 +208,28 @@ def test_enforce_mode_tells_of_those_only_that_it_cannot_end() -> None:
     assert [each.name for each in one.evidence] == ["web@mina (pid 10)"]
 
 
+def test_what_to_do_depends_on_whether_it_may_be_ended() -> None:
+    refused = [verdict(10, hold=Hold.REFUSED)]
+    (enforced,) = watch_conditions(round_(look(), mode=Mode.ENFORCE, verdicts=refused))
+    assert "names the GRANT" in enforced.mend[-1]
+    reported = [verdict(7, action=Action.REPORT)]
+    (told,) = watch_conditions(round_(look(), mode=Mode.ENFORCE, verdicts=reported))
+    assert told.mend[-1] == "guardian kill PID --server main"
+    assert told.title == "Policy 'forgotten' matches sessions on main"
+    (observed,) = watch_conditions(round_(look(), verdicts=refused))
+    assert observed.title == "Policy 'forgotten' matches sessions on main"
+    assert observed.mend[-1] == "guardian kill PID --server main"
+
+
+def test_it_holds_since_the_first_of_them_began() -> None:
+    later = replace(verdict(8), session=session(8, state_change=SERVER_NOW, state="idle"))
+    (one,) = watch_conditions(round_(look(), verdicts=[later, verdict(7)]))
+    assert one.since == NOW - timedelta(minutes=10)
+    unknown = replace(verdict(8), session=session(8, state=None, state_change=None))
+    (one,) = watch_conditions(round_(look(), verdicts=[unknown]))
+    assert one.since is None
+
+
 @pytest.mark.parametrize("mode", list(Mode))
 def test_a_report_is_told_as_long_as_it_holds(mode: Mode) -> None:
     verdicts = [verdict(7, action=Action.REPORT, hold=Hold.REPORTED)]
@@ -174,9 +254,12 @@ def test_the_hours_limit() -> None:
     one = found(round_(look(), mode=Mode.ENFORCE, verdicts=held))["kill.limit:main"]
     assert one.severity is Severity.P1
     assert one.title == "The hour's limit of kills on main stopped guardian"
-    assert one.impact.startswith("2 more would be due.")
+    assert one.impact == (
+        "2 more would be due. Sessions that policies want gone stay until the hour is over."
+    )
     would = found(round_(look(), verdicts=held))["kill.limit:main"]
     assert would.severity is Severity.P3
+    assert would.impact.endswith("stay, as always in mode observe.")
 
 
 def test_what_was_done_about_it_is_told() -> None:
@@ -199,6 +282,19 @@ def test_what_was_done_about_it_is_told() -> None:
     assert one["locks.blocked:main"].tried == (
         "pid 7 could not be ended: refused (policy lock roots)",
     )
+
+
+def test_of_what_was_done_a_policy_tells_its_own() -> None:
+    kill = KillRecord(
+        NOW, "main", "other", 7, BORN, "web", "mina", "shop", None, Action.TERMINATE,
+        KillMode.ENFORCE, Outcome.SIGNALLED, "x",
+    )  # fmt: skip
+    refused = [verdict(10, hold=Hold.REFUSED)]
+    own = replace(kill, pid=8, policy="forgotten")
+    (one,) = watch_conditions(
+        round_(look(), mode=Mode.ENFORCE, verdicts=refused, kills=[kill, own])
+    )
+    assert one.tried == ("pid 8 was ended (policy forgotten)",)
 
 
 def test_query_texts_can_be_left_out() -> None:
