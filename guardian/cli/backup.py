@@ -18,6 +18,7 @@ from guardian.cli.console import (
     time_text,
 )
 from guardian.cli.main import AppContext, say_error
+from guardian.cli.telling import tell_people
 from guardian.errors import ExitCode, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def now(context: AppContext, targets: tuple[str, ...], as_json: bool) -> None:
     from guardian.backup.batch import back_up_all, exit_code
     from guardian.cli.progress import make_progress
     from guardian.daemon.app import App
+    from guardian.daemon.listing import list_databases
 
     results: list[BackupResult] = []
     with App(context.config, command="guardian backup now") as app:
@@ -53,7 +55,7 @@ def now(context: AppContext, targets: tuple[str, ...], as_json: bool) -> None:
         with make_progress(quiet=as_json) as progress:
             for result in back_up_all(
                 wanted,
-                databases=lambda server: app.source(server).databases(),
+                databases=lambda server: list_databases(app, server),
                 run=lambda ref: app.back_up(ref, progress),
                 now=app.clock.now,
                 token=lambda: secrets.token_hex(3),
@@ -61,8 +63,9 @@ def now(context: AppContext, targets: tuple[str, ...], as_json: bool) -> None:
                 results.append(result)
                 if not as_json:
                     _tell(result)
-    if as_json:
-        emit_json([_result_document(result) for result in results])
+        if as_json:
+            emit_json([_result_document(result) for result in results])
+        tell_people(app, lambda alarms: alarms.backed_up(results))
     raise click.exceptions.Exit(exit_code(results))
 
 
@@ -166,12 +169,14 @@ def prune(
             app.prune(ref, dry_run=dry_run, trust_clock=trust_clock)
             for ref in app.prunable(app.targets(targets))
         ]
-    if as_json:
-        emit_json([document for result in results for document in result.documents()])
-    else:
-        _tell_pruned(results)
-    for problem in [problem for result in results for problem in result.problems]:
-        say_error(problem)
+        if as_json:
+            emit_json([document for result in results for document in result.documents()])
+        else:
+            _tell_pruned(results)
+        for problem in [problem for result in results for problem in result.problems]:
+            say_error(problem)
+        if not dry_run:  # a bad copy that is gone alarms nobody any more
+            tell_people(app, lambda alarms: alarms.drilled(one.ref.server for one in results))
     if any(result.failed for result in results):
         raise click.exceptions.Exit(ExitCode.FAILED)
 

@@ -11,6 +11,7 @@ import click
 from guardian.cli.console import console, emit_json, json_option, person, time_text
 from guardian.cli.main import AppContext
 from guardian.cli.parameters import duration
+from guardian.cli.telling import tell_people
 from guardian.errors import GuardianError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def ack(context: AppContext, incident_id: str, lasting: timedelta | None, as_jso
 
     with App(context.config, command="guardian incidents ack") as app:
         one = make_escalator(app).acknowledge(incident_id, person(), lasting=lasting)
+        tell_people(app, lambda _: None)
     until = time_text(one.acknowledged_until)
     _say(one, f"{one.id} is yours until {until}: {one.title}", as_json=as_json)
 
@@ -113,6 +115,7 @@ def resolve(context: AppContext, incident_id: str, as_json: bool) -> None:
 
     with App(context.config, command="guardian incidents resolve") as app:
         one = make_escalator(app).resolve(incident_id, person())
+        tell_people(app, lambda _: None)
     _say(one, f"{one.id} is resolved: {one.title}", as_json=as_json)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from guardian.config import Config, Loaded
 
 COMMANDS = {
+    "alerts": ("guardian.cli.alerts:alerts", "Test the ways in which people are reached."),
     "audit": ("guardian.cli.audit:audit", "Every kill, and every one that would have been."),
     "backup": ("guardian.cli.backup:backup", "Make, list, pin and prune backups."),
     "catalog": ("guardian.cli.catalog:catalog", "Make the catalog anew from the stores."),

@@ -42,7 +42,7 @@ def add(
 ) -> None:
     """Let nobody be told for so long of what fits all matches.
 
-    Such as: silence add --for 2h --match kind=backup.* server=dev --reason "new disks"
+    Such as: silence add --for 2h --match 'kind=backup.*' server=dev --reason "new disks"
     """
     from guardian.cli.incident_documents import silence_document
     from guardian.daemon.alarms import make_escalator

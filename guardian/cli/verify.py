@@ -10,6 +10,7 @@ from guardian.cli.backup import find_backup
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import console, emit_json, escape, json_option, time_text
 from guardian.cli.main import AppContext, say_error
+from guardian.cli.telling import tell_people
 from guardian.errors import (
     AlreadyRunningError,
     ExitCode,
@@ -83,8 +84,9 @@ def verify(
                     progress.note(note)
                 if not as_json:
                     _tell(result)
-    if as_json:
-        emit_json([drill_document(result) for result in results])
+        if as_json:
+            emit_json([drill_document(result) for result in results])
+        tell_people(app, lambda alarms: alarms.drilled(one.ref.server for one in results))
     for one in errors:
         say_error(str(one))
     raise click.exceptions.Exit(_exit_code(results, errors))

@@ -21,7 +21,7 @@ SERVER_NOW = NOW + SKEW
 BORN = SERVER_NOW - timedelta(hours=3)
 
 
-def session(pid: int, *, waits: float | None = None, state: str = "active", **more: object):
+def session(pid: int, *, waits: float | None = None, state: str | None = "active", **more: object):
     started = None if waits is None else SERVER_NOW - timedelta(seconds=waits)
     made = Session(
         pid,
