@@ -55,6 +55,7 @@ class Outbox:
         self.trouble: str | None = None
         self._apart = False
         self._reading, self._writing = _Rest(), _Rest()
+        self._seen: dict[int, Envelope] = {}
         self._under_way: dict[int, Envelope] = {}
         self._renamed: dict[int, int] = {}
         self._last_id = 0
@@ -84,15 +85,26 @@ class Outbox:
     # --- what there is ---
 
     def due(self, at: datetime) -> list[Envelope]:
-        """What waits, is due and not under way; of each dedup key and channel the first alone."""
+        """What waits, is due and not under way; of each dedup key and channel the first alone.
+
+        While the catalog does not say what waits, what it said last counts.
+        """
+        rows = self._ask(lambda: self._catalog.waiting(at), None)
+        if rows is not None:
+            unripe = {one.id: one for one in self._seen.values() if one.next_at > at}
+            self._seen = unripe | {one.id: one for one in rows}
+        waiting = self._seen if rows is None else {one.id: one for one in rows}
+        known = waiting | self._rows | self._new | self._under_way
         first: dict[tuple[str, str], Envelope] = {}
-        rows = self._ask(lambda: self._catalog.waiting(at), _NOTHING)
-        known = {one.id: one for one in rows} | self._rows | self._new | self._under_way
         for one in sorted(known.values(), key=_position):
             if one.standing is Standing.WAITING:
                 first.setdefault((one.message.dedup_key, one.channel), one)
         return [
-            one for one in first.values() if one.next_at <= at and one.id not in self._under_way
+            one
+            for one in first.values()
+            if one.next_at <= at
+            and one.id not in self._under_way
+            and (one.id < 0 or not self._apart)
         ]
 
     def outstanding(self) -> int | None:
@@ -154,6 +166,9 @@ class Outbox:
         """Write what came of a try, or keep it until it can be written."""
         for one in settlement.envelopes:
             self._under_way.pop(one.id, None)
+            self._seen.pop(one.id, None)
+            if one.id > 0 and one.standing is Standing.WAITING:
+                self._seen[one.id] = one
             if one.id > 0:
                 known = self._rows.get(one.id)
                 if known is None or known.standing is not Standing.DELIVERED:

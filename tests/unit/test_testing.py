@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from guardian.errors import DiskFullError, StoreError, StoreLockedError
-from guardian.testing import FakeClock, MemoryStore
+from guardian.errors import DeliveryError, DiskFullError, StoreError, StoreLockedError
+from guardian.escalate.model import Message, MessageKind, Receipt, Severity
+from guardian.testing import FakeChannel, FakeClock, MemoryStore
 
 
 def put(store: MemoryStore, key: str, data: bytes = b"data") -> None:
@@ -108,3 +110,40 @@ def test_a_store_that_is_missing_is_not_empty() -> None:
         list(store.list())
     with pytest.raises(StoreError):
         store.stat("a")
+
+
+def message(number: int) -> Message:
+    return Message(MessageKind.TEST, Severity.P3, "a test", datetime.now(UTC), "k", number=number)
+
+
+def test_a_channel_answers_as_told_and_keeps_what_it_took() -> None:
+    channel = FakeChannel("pager", DeliveryError("503"), Receipt("202", memo="thread"))
+    with pytest.raises(DeliveryError, match="503"):
+        channel.send(message(1))
+    assert channel.send(message(1)).memo == "thread"
+    assert channel.send(message(2), "thread").detail == "taken"
+    assert [one.number for one in channel.sent] == [1, 2]
+    assert [(one.number, memo) for one, memo in channel.tries] == [
+        (1, None),
+        (1, None),
+        (2, "thread"),
+    ]
+    channel.otherwise = ValueError("a defect")
+    with pytest.raises(ValueError, match="a defect"):
+        channel.send(message(3))
+    channel.close()
+    assert channel.closed
+
+
+def test_a_channel_hangs_until_it_is_released() -> None:
+    channel = FakeChannel()
+    channel.hang()
+    sending = threading.Thread(target=channel.send, args=(message(1),))
+    sending.start()
+    while not channel.tries:
+        sending.join(0.01)
+    assert sending.is_alive()
+    assert channel.sent == []
+    channel.release()
+    sending.join(10)
+    assert len(channel.sent) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from support.dispatching import Office, titles, told
 from support.incidents import START, envelope, incident_id
 
 from guardian.errors import CatalogError, DeliveryError
-from guardian.escalate.model import MessageKind, Receipt, Standing
+from guardian.escalate.model import MessageKind, Receipt, Settlement, Standing
 from guardian.testing import MemoryCatalog
 
 ALERT, RESOLVED = MessageKind.ALERT, MessageKind.RESOLVED
@@ -201,6 +202,33 @@ def test_messages_past_the_outbox_keep_their_order(office):
     direct(office, 1, 2, RESOLVED)
     office.pass_time(timedelta(seconds=10))
     assert told(office.pager) == [(incident_id(1), ALERT), (incident_id(1), RESOLVED)]
+
+
+def test_what_the_catalog_told_before_goes_on_without_it_and_in_order(office):
+    office.pager.answers.append(DOWN)
+    office.tell(1, 1)
+    office.run()
+    office.break_catalog()
+    direct(office, 1, 2, RESOLVED)
+    office.pass_time(timedelta(seconds=10))
+    assert told(office.pager) == [(incident_id(1), ALERT), (incident_id(1), RESOLVED)]
+    office.mend_catalog()
+    office.clock.advance(10)
+    office.run()
+    assert office.of(1) == [("pager", DELIVERED)] * 2
+
+
+def test_what_another_process_settled_is_not_sent_from_memory(office):
+    office.pager.answers.append(DOWN)
+    office.tell(1, 1)
+    office.run()
+    (row,) = office.catalog.envelopes(incident_id(1))
+    office.catalog.settle(Settlement((replace(row, standing=DELIVERED, delivered_at=START),)))
+    office.clock.advance(10)
+    office.run()
+    office.break_catalog()
+    office.pass_time(timedelta(minutes=1))
+    assert office.pager.sent == []
 
 
 def test_a_catalog_that_is_away_is_not_asked_all_the_time(office):
