@@ -161,9 +161,8 @@ def test_nothing_is_restored_through_one(site, scene, pooler):
     assert settings_left(pooled) == set()
 
 
-@pytest.mark.parametrize("ignore", ["", "options"])
-def test_through_a_pool_in_session_mode_backups_work(site, pooler, ignore):
-    site.dsn = connector_dsn(pooler(mode="session", ignore=ignore))
+def test_through_a_pool_in_session_mode_backups_work(site, pooler):
+    site.dsn = connector_dsn(pooler(mode="session"))
     made = run(site, "backup", "now", "--json")
     assert made.code == 0, made.err
     assert made.result["proof"] == "content"

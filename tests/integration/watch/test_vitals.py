@@ -11,10 +11,10 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 from support.postgres import Database, PostgresServer, Role
 
 from guardian.adapters.postgres import vitals
+from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.queries import query
 from guardian.adapters.postgres.vitals import (
     Timeouts,
@@ -537,6 +537,7 @@ def test_a_tiny_statement_timeout_of_the_role_does_not_bind_us(
     pg: PostgresServer, fresh_role: FreshRole
 ) -> None:
     role = fresh_role(pg)
-    dsn = make_conninfo(pg.dsn(role=role), options="-c statement_timeout=20ms")
-    with psycopg.connect(dsn, autocommit=True) as look:
+    with pg.connect() as admin:
+        admin.execute(f"ALTER ROLE \"{role.name}\" SET statement_timeout = '1ms'".encode())
+    with Connector("main", pg.dsn(role=role)).connect(None, "diagnose") as look:
         assert not [each for each in read_vitals(look) if "stopped" in getattr(each, "why", "")]
