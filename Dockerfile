@@ -42,6 +42,9 @@ ARG PG_SERVERS=yes
 RUN set -eu; \
     export DEBIAN_FRONTEND=noninteractive; \
     install="apt-get install --yes --no-install-recommends"; \
+    # Nobody reads manuals in here.
+    for folder in doc man info locale; do echo "path-exclude=/usr/share/$folder/*"; done \
+        >/etc/dpkg/dpkg.cfg.d/guardian; \
     apt-get update; \
     $install ca-certificates gnupg postgresql-common tini zstd; \
     command -v python3 >/dev/null || $install python3; \
@@ -59,7 +62,8 @@ RUN set -eu; \
         [ "$PG_SERVERS" != yes ] || $install postgresql postgresql-contrib; \
     fi; \
     rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/*; \
-    useradd --system --uid 10001 --home-dir /var/lib/guardian --no-create-home guardian; \
+    groupadd --system --gid 10001 guardian; \
+    useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/guardian --no-create-home guardian; \
     install -d -o guardian -g guardian -m 0700 /var/lib/guardian
 COPY --from=build /opt/guardian /opt/guardian
 
