@@ -17,11 +17,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from guardian.errors import DeliveryError
 from guardian.escalate import storms
-from guardian.escalate.conditions.own import channel_conditions
+from guardian.escalate.conditions.own import CHANNEL, channel_conditions
 from guardian.escalate.handover import (
     ENDS,
     Failure,
@@ -203,7 +203,9 @@ class Dispatcher:
 
     def _serve(self, name: str, due: list[Envelope]) -> bool:
         if name not in self._channels:
-            error = DeliveryError(f"channel {name} is not in the config", permanent=True)
+            error = DeliveryError(
+                f"channel {name} is not in the config, or unusable", permanent=True
+            )
             for one in due:
                 self._fail(one, error, None)
             return True
@@ -400,13 +402,17 @@ class Dispatcher:
     def _count(self, standing: Standing, many: int = 1) -> None:
         self._counts[standing] = self._counts.get(standing, 0) + many
 
+    def _observation(self, now: datetime) -> Observation:
+        """How channels do. Before the catalog has told how they did, silence ends no incident."""
+        health = [one.health for one in self._desks.values()]
+        conditions = channel_conditions(health, now, tuple(self._channels))
+        blind = () if self._knows_health else (f"{CHANNEL}:",)
+        return Observation(SCOPE, now, conditions, blind)
+
     def _report(self) -> DispatchReport:
         now, counts = self._clock.now(), self._counts
-        health = [one.health for one in self._desks.values()]
         return DispatchReport(
-            observation=Observation(
-                SCOPE, now, channel_conditions(health, now, tuple(self._channels))
-            ),
+            observation=self._observation(now),
             delivered=counts.get(Standing.DELIVERED, 0),
             postponed=counts.get(Standing.WAITING, 0),
             grouped=counts.get(Standing.GROUPED, 0),

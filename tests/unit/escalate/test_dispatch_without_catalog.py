@@ -10,7 +10,7 @@ from support.dispatching import Office, titles, told
 from support.incidents import START, envelope, incident_id
 
 from guardian.errors import CatalogError, DeliveryError
-from guardian.escalate.model import MessageKind, Receipt, Settlement, Standing
+from guardian.escalate.model import ChannelHealth, MessageKind, Receipt, Settlement, Standing
 from guardian.testing import MemoryCatalog
 
 ALERT, RESOLVED = MessageKind.ALERT, MessageKind.RESOLVED
@@ -229,6 +229,18 @@ def test_what_another_process_settled_is_not_sent_from_memory(office):
     office.break_catalog()
     office.pass_time(timedelta(minutes=1))
     assert office.pager.sent == []
+
+
+def test_who_could_not_ask_how_channels_did_ends_no_incident(office):
+    office.catalog.save_channel_health(ChannelHealth("pager", START, 9, None, "503"))
+    office.break_catalog()
+    seen = office.run().observation
+    assert (seen.conditions, seen.blind) == ((), ("channel.failing:",))
+    office.mend_catalog()
+    office.clock.advance(10)
+    seen = office.run().observation
+    assert [one.key for one in seen.conditions] == ["channel.failing:pager"]
+    assert seen.blind == ()
 
 
 def test_a_catalog_that_is_away_is_not_asked_all_the_time(office):
