@@ -13,11 +13,13 @@ from functools import partial
 
 from guardian.daemon.alerting import Alerting
 from guardian.daemon.app import App
+from guardian.daemon.channels import make_heartbeat
 from guardian.daemon.crew import Crew
 from guardian.daemon.guards import ServerGuard, other_probe
 from guardian.daemon.jobs import Jobs, Work
 from guardian.daemon.overview import database_statuses
 from guardian.daemon.planner import Planner
+from guardian.daemon.pulse import Pulse
 from guardian.daemon.state import Snapshot, State, TaskNow
 from guardian.daemon.telling import Telling
 from guardian.daemon.troubles import troubles
@@ -150,6 +152,7 @@ class Duty:
         self._every("overview", _OVERVIEW_EVERY, self.look_over)
         self._every("tidy", _TIDY_EVERY, self._tidy, first_in=_TIDY_FIRST)
         self._plan_alarms()
+        self._plan_heartbeats()
         for name in before - self._own - self._planner.names:
             self._jobs.remove(name)
         self._crew.begin()
@@ -189,6 +192,12 @@ class Duty:
         self._sense("guardian", _SELF_EVERY, lambda: sensors.guardian(troubles(self._snapshot())))
         self._every("alarms", _TICK_EVERY, self._tick)
         self.alerting.end_unwatched(scopes)
+
+    def _plan_heartbeats(self) -> None:
+        for number, section in enumerate(self._app.config.heartbeat, start=1):
+            name = f"heartbeat {number}"
+            pulse = Pulse(make_heartbeat(name, section), self._state, self._snapshot)
+            self._every(name, section.every, pulse.round)
 
     def _sense(self, scope: str, interval: timedelta, look: Callable[[], Observation]) -> None:
         self._every(f"sense:{scope}", interval, lambda: self.alerting.observed(look()))
