@@ -35,6 +35,7 @@ from guardian.escalate.model import (
     Entry,
     EntryKind,
     Envelope,
+    Message,
     Observation,
     Settlement,
     Standing,
@@ -112,6 +113,7 @@ class Dispatcher:
         self._started: set[Flight] = set()
         self._counts: dict[Standing, int] = {}
         self._wall = Wall(clock)
+        self._overtaking: dict[tuple[str, str], Message] = {}
 
     def send_unrecorded(self, envelopes: Sequence[Envelope]) -> None:
         """Deliver these although they are in no outbox yet; see guardian.escalate.ports.Courier."""
@@ -312,8 +314,26 @@ class Dispatcher:
             memos = ((sent.message.dedup_key, sent.channel, receipt.memo),)
         text = f"{sent.message.kind} told to {sent.rung} through {sent.channel}{detail}"
         entries = self._entries(sent, EntryKind.DELIVERED, text)
-        self._outbox.settle(Settlement((done,), entries, memos))
+        last_word = self._last_word(sent, unseen=landing.flight.envelope.id < 0)
+        self._outbox.settle(Settlement((done,), entries, memos, last_word))
         self._count(Standing.DELIVERED)
+
+    def _last_word(self, sent: Envelope, *, unseen: bool) -> tuple[Envelope, ...]:
+        """The end once more, where it overtook what was delivered now.
+
+        That happens when the catalog goes away with a message in it that nobody here has seen: the
+        urgent ones behind it do not wait. But a pager must not be left with the alert.
+        """
+        key, message = (sent.message.dedup_key, sent.channel), sent.message
+        if message.kind in ENDS:
+            if unseen:
+                self._overtaking[key] = message
+            return ()
+        end = self._overtaking.get(key)
+        if end is None or end.number < message.number:
+            return ()
+        now = self._clock.now()
+        return (Envelope(end, sent.channel, sent.rung, now, now),)
 
     def _fail(self, sent: Envelope, error: DeliveryError, desk: Desk | None) -> None:
         """Decide what becomes of it: once more, handed over, or lost."""

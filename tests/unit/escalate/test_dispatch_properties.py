@@ -80,6 +80,7 @@ class Story:
                 self.is_broken = True
             case ("mend catalog",):
                 office.mend_catalog()
+                office.clock.advance(6)  # it is asked again, and what comes now is seen
                 self.is_broken = False
             case ("restart",) if not self.is_broken:
                 office.clock.advance(6)  # the catalog is asked again

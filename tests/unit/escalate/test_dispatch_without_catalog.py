@@ -218,6 +218,21 @@ def test_what_the_catalog_told_before_goes_on_without_it_and_in_order(office):
     assert office.of(1) == [("pager", DELIVERED)] * 2
 
 
+def test_an_end_that_overtook_its_alert_has_the_last_word(office):
+    """The alert lay in the outbox unseen when the catalog went away."""
+    office.tell(1, 1)
+    office.break_catalog()
+    direct(office, 1, 2, RESOLVED)
+    office.run()
+    assert told(office.pager) == [(incident_id(1), RESOLVED)]
+    office.mend_catalog()
+    office.clock.advance(10)
+    office.run()
+    kinds = [one.kind for one in office.pager.sent]
+    assert kinds == [RESOLVED, ALERT, RESOLVED]
+    assert office.catalog.outstanding() == 0
+
+
 def test_what_another_process_settled_is_not_sent_from_memory(office):
     office.pager.answers.append(DOWN)
     office.tell(1, 1)
