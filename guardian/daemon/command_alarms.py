@@ -195,7 +195,8 @@ class CommandAlarms:
         try:
             return self._app.catalog
         except CatalogError as error:
-            self.problems.append(f"alerts cannot be written down: {error.message}")
+            if self._app.config.escalation.channels:
+                self.problems.append(f"alerts cannot be written down: {error.message}")
             return _in_memory(self._app)
 
     def _make_dispatcher(self, rules: EscalationRules) -> Dispatcher | None:
