@@ -18,10 +18,12 @@ def run(context: AppContext) -> None:
     nothing behind. Of two on one catalog, the second stands by and takes over.
     """
     from guardian.adapters.clock import SystemClock
+    from guardian.adapters.memory import share_one_arena
     from guardian.adapters.systemd import Notifier
     from guardian.config import load
     from guardian.daemon.service import Service
 
+    share_one_arena()
     service = Service(
         lambda: load(context.config_path),
         clock=SystemClock(),

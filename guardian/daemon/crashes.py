@@ -133,7 +133,10 @@ class CrashReporter:
                     default_integrations=False,
                     include_local_variables=False,
                     include_source_context=False,
-                    send_default_pii=False,
+                    auto_enabling_integrations=False,
+                    auto_session_tracking=False,
+                    enable_backpressure_handling=False,
+                    spotlight=False,
                     max_breadcrumbs=0,
                     before_send=lambda event, _hint: self._scrub(event),
                 )

@@ -93,6 +93,8 @@ class Duty:
         """Go on under another configuration. What runs goes on as it was begun."""
         self._log = log
         before = self._guards
+        for guard in before:
+            guard.retire()
         self.alerting.reconfigure(app)
         self._plan(app)
         for guard in before:

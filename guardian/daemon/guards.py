@@ -104,8 +104,14 @@ class ServerGuard:
         """Of the server."""
         return self._name
 
+    def retire(self) -> None:
+        """Another one takes over: begin no round any more."""
+        self._closed = True
+
     def probe(self) -> None:
         """Does it let us in and answer?"""
+        if self._closed:
+            return
         change = self._probe.round()
         if change is None:
             return
@@ -160,6 +166,8 @@ class ServerGuard:
 
     def read_vitals(self) -> None:
         """Read its vital signs, and ours that concern it."""
+        if self._closed:
+            return
         now = self._app.clock.now()
         readings = [*self._ask(now), *self._backups()]
         readings += [one.reading for one in file_systems(self._app, self._name)]
@@ -174,7 +182,7 @@ class ServerGuard:
 
     def close(self) -> None:
         """Write the recording to its end, hang up. A round that does not end is left behind."""
-        self._closed = True
+        self.retire()
         if not self._patrolling.acquire(timeout=_CLOSING_SECONDS):
             _log.warning("server %s: a look at its sessions does not end", self._name)
             return
