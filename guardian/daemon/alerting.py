@@ -12,14 +12,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from guardian.daemon.alarms import make_channels
 from guardian.daemon.app import App
 from guardian.daemon.briefing import protections
 from guardian.daemon.quick_checks import QuickChecks
 from guardian.daemon.sensors import Sensors
 from guardian.daemon.state import ChannelNow, State
 from guardian.errors import CatalogError, GuardianError
+from guardian.escalate.dispatch import Dispatcher
 from guardian.escalate.engine import Escalator
 from guardian.escalate.model import Change, Observation
+from guardian.escalate.ports import Channel
 
 _log = logging.getLogger(__name__)
 
@@ -32,19 +35,25 @@ Crashed = Callable[[str, BaseException], object]
 class Alerting:
     """The way of all alarms. May be used from any thread."""
 
-    def __init__(self, app: App, state: State, crashed: Crashed) -> None:
+    def __init__(
+        self, app: App, state: State, crashed: Crashed, urge: Callable[[], object]
+    ) -> None:
         self._app = app
         self._state = state
         self._crashed = crashed
+        self._urge = urge
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[Observation]] = {}
         self._seen: set[str] = set()
         self.sensors = Sensors(app)
         self._checks = QuickChecks(app)
+        rules = app.config.escalation.to_rules()
+        self.dispatcher = Dispatcher(self._channels(), app.catalog, app.clock, rules)
         self.escalator = Escalator(
             app.catalog,
             app.clock,
-            app.config.escalation.to_rules(),
+            rules,
+            courier=self.dispatcher,
             protections=lambda since: protections(self._app, since),
         )
 
@@ -52,7 +61,9 @@ class Alerting:
         """Go by another configuration."""
         self._app = app
         self.sensors, self._checks = Sensors(app), QuickChecks(app)
-        self.escalator.reconfigure(app.config.escalation.to_rules())
+        rules = app.config.escalation.to_rules()
+        self.dispatcher.reconfigure(self._channels(), rules)
+        self.escalator.reconfigure(rules)
 
     def end_unwatched(self, scopes: Iterable[str]) -> None:
         """End incidents of what nobody looks at any more. Raises CatalogError."""
@@ -76,6 +87,17 @@ class Alerting:
         """Let time pass: climb, remind, resolve. A job calls it every few seconds."""
         self._told(self.escalator.tick())
 
+    def deliver(self) -> None:
+        """Send what is due, and hear how channels do. A job calls it every few seconds."""
+        report = self.dispatcher.run_once()
+        self.observed(report.observation)
+        if report.outstanding is not None:
+            self._state.change(outstanding=report.outstanding)
+
+    def close(self) -> None:
+        """Wait a little for what is in the air, and let go of the channels."""
+        self.dispatcher.close()
+
     def refresh(self) -> None:
         """Bring what is open, and how channels do, into the daemon's state. Raises CatalogError."""
         catalog, configured = self._app.catalog, self._app.config.escalation.channels
@@ -84,12 +106,19 @@ class Alerting:
         for name in configured:
             one = health.get(name)
             since, error = (None, None) if one is None else (one.failing_since, one.last_error)
+            if name in self._state.memory.unusable:
+                since, error = since or self._app.clock.now(), self._state.memory.unusable[name]
             channels.append(ChannelNow(name, since, error))
         self._state.change(
             incidents=tuple(catalog.open_incidents()),
             channels=tuple(channels),
-            outstanding=catalog.outstanding(),
         )
+
+    def _channels(self) -> dict[str, Channel]:
+        """Those that can be made here; the others are a trouble of ours."""
+        channels, unusable = make_channels(self._app)
+        self._state.change(unusable={name: str(error) for name, error in unusable.items()})
+        return channels
 
     def _says_nothing(self, observation: Observation) -> bool:
         """Whether nothing is wrong, and nothing was that this would end."""
@@ -116,6 +145,8 @@ class Alerting:
         self._told(self.escalator.observe(self._checks.complete(observation, known)))
 
     def _told(self, change: Change) -> None:
+        if change.envelopes:
+            self._urge()
         if change.incidents:
             try:
                 self.refresh()

@@ -17,6 +17,7 @@ from guardian.daemon.channels import make_heartbeat
 from guardian.daemon.crew import Crew
 from guardian.daemon.guards import ServerGuard, other_probe
 from guardian.daemon.jobs import Jobs, Work
+from guardian.daemon.monitors import ScheduleMonitors
 from guardian.daemon.overview import database_statuses
 from guardian.daemon.planner import Planner
 from guardian.daemon.pulse import Pulse
@@ -38,9 +39,12 @@ _TIDY_FIRST = timedelta(minutes=10)
 _BACKUPS_EVERY = timedelta(minutes=1)
 _STORES_EVERY = timedelta(minutes=5)
 _DISKS_EVERY = timedelta(minutes=1)
-_CHANNELS_EVERY = timedelta(seconds=15)
 _SELF_EVERY = timedelta(seconds=10)
 _TICK_EVERY = timedelta(seconds=5)
+_DISPATCH = "dispatch"
+_DISPATCH_EVERY = timedelta(seconds=2)
+_DISPATCH_ALLOWANCE = timedelta(minutes=5)
+"""Many channels may be slow at once."""
 _LOOK_ALLOWANCE = timedelta(minutes=5)
 """A round of the watch waits for the ends of those that it hit."""
 _VITALS_ALLOWANCE = timedelta(minutes=15)
@@ -67,7 +71,9 @@ class Duty:
         self._tell = tell
         self._log = log
         self._snapshot = snapshot
-        self.alerting = Alerting(app, state, tell.crash)
+        self.alerting = Alerting(app, state, tell.crash, lambda: jobs.run_now(_DISPATCH))
+        self._monitors = ScheduleMonitors(app.config, app.clock)
+        self._pulses: list[Pulse] = []
         self._workload = Workload()
         self._crew = Crew(
             self._workload, app.clock, assign=self._assign, ended=self._ended, crashed=tell.crash
@@ -96,6 +102,8 @@ class Duty:
         for guard in before:
             guard.retire()
         self.alerting.reconfigure(app)
+        self._monitors.close()
+        self._monitors = ScheduleMonitors(app.config, app.clock)
         self._plan(app)
         for guard in before:
             guard.close()
@@ -119,6 +127,10 @@ class Duty:
     def close(self) -> None:
         """Write recordings to their end and hang up."""
         with ExitStack() as stack:
+            stack.callback(self._monitors.close)
+            stack.callback(self.alerting.close)
+            for pulse in self._pulses:
+                stack.callback(pulse.close)
             for guard in self._guards:
                 stack.callback(guard.close)
 
@@ -190,16 +202,22 @@ class Duty:
         scopes |= {f"probe:{one.name}" for one in self._app.config.probes}
         self._sense("stores", _STORES_EVERY, sensors.stores)
         self._sense("disks", _DISKS_EVERY, sensors.disks)
-        self._sense("channels", _CHANNELS_EVERY, sensors.channels)
         self._sense("guardian", _SELF_EVERY, lambda: sensors.guardian(troubles(self._snapshot())))
         self._every("alarms", _TICK_EVERY, self._tick)
+        self._every(
+            _DISPATCH, _DISPATCH_EVERY, self.alerting.deliver, allowance=_DISPATCH_ALLOWANCE
+        )
         self.alerting.end_unwatched(scopes)
 
     def _plan_heartbeats(self) -> None:
+        before, self._pulses = self._pulses, []
         for number, section in enumerate(self._app.config.heartbeat, start=1):
             name = f"heartbeat {number}"
             pulse = Pulse(make_heartbeat(name, section), self._state, self._snapshot)
+            self._pulses.append(pulse)
             self._every(name, section.every, pulse.round)
+        for one in before:
+            one.close()
 
     def _sense(self, scope: str, interval: timedelta, look: Callable[[], Observation]) -> None:
         self._every(f"sense:{scope}", interval, lambda: self.alerting.observed(look()))
@@ -226,6 +244,8 @@ class Duty:
     # --- tasks ---
 
     def _assign(self, task: Task) -> tuple[Assignment, timedelta | None]:
+        if task.kind is Kind.BACKUP and task.server is not None:
+            self._monitors.began(task.server)
         return Assignment(task, self._app.config, self._log), self._limit(task)
 
     def _limit(self, task: Task) -> timedelta | None:
@@ -255,6 +275,12 @@ class Duty:
                 self._crew.offer(Task(Kind.RECOVER))
         else:
             self._state.went_well(str(task))
+        if task.kind is Kind.BACKUP and task.server is not None:
+            more = any(
+                one.task.kind is Kind.BACKUP and one.task.server == task.server
+                for one in self._workload.waiting
+            )
+            self._monitors.ended(task.server, ok=good, more=more)
         self._planner.ended(outcome)
         self.look_over()
         if task.server is not None:

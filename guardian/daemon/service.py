@@ -126,7 +126,7 @@ class Service:
 
     def urge(self) -> None:
         """There are messages to deliver."""
-        self._jobs.run_now("alarms")
+        self._jobs.run_now("dispatch")
 
     def count_kill(self, kill: KillRecord) -> None:
         """A person has ended a session."""

@@ -170,6 +170,8 @@ class Memory:
     servers: Mapping[str, ServerNow] = field(default_factory=dict)
     probes: Mapping[str, ProbeNow] = field(default_factory=dict)
     channels: tuple[ChannelNow, ...] = ()
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Channels of the configuration that cannot even be made here, and why."""
     databases: tuple[DatabaseStatus, ...] = ()
     drills: Mapping[DatabaseRef, ProofRecord] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()

@@ -15,8 +15,10 @@ from typing import Any
 import psycopg
 import pytest
 from support.daemon import Daemon
+from support.listeners import Crowd, crowd
 from support.ports import free_port
 from support.postgres import Database, PostgresServer, installation, running_server
+from support.receivers import Answer, WebReceiver
 from support.site import Site, snapshot_of
 
 from guardian.escalate.model import Incident, State
@@ -55,6 +57,13 @@ def test_a_day(own: PostgresServer, tmp_path: Path) -> None:
     database = own.create_database("mina")
     database.execute(SAMPLE)
     site = site_of(tmp_path, own.dsn("mina"), **NIGHTS)
+    with crowd("pager") as people, WebReceiver(lambda _: Answer(200, b"OK")) as switch:
+        site.sections["escalation"] |= people.section({"on-call": ["pager"]})
+        site.sections["heartbeat"] = [{"kind": "ping", "url": f"{switch.url}/uuid", "every": "1s"}]
+        a_day(site, own, people, switch)
+
+
+def a_day(site: Site, own: PostgresServer, people: Crowd, switch: WebReceiver) -> None:
     with Daemon(site) as daemon:
         daemon.ready()
         assert daemon.heard("READY")[0]["STATUS"].startswith("guards 1 server")
@@ -63,10 +72,20 @@ def test_a_day(own: PostgresServer, tmp_path: Path) -> None:
         a_bad_reload_changes_nothing(daemon)
         a_good_reload_takes_what_is_new(daemon, own)
         a_server_goes_and_comes_back(daemon, own)
+        daemon.until(lambda: len(switch.requests) > 5, "signs of life for the dead man's switch")
+        told = daemon.until(
+            lambda: len(found := down(people)) > 1 and found, "alert and all-clear by the channel"
+        )
+        assert told == ["alert", "resolved"]
         lives_on_signs_of_life(daemon)
         assert daemon.end() == 0
         assert daemon.heard("STOPPING")
         it_leaves_nothing(daemon, own)
+
+
+def down(people: Crowd) -> list[str]:
+    """Which messages came of the server's outage."""
+    return [one["kind"] for one in people.heard("pager") if one["incident_kind"] == "server.down"]
 
 
 def it_backs_up_and_drills(daemon: Daemon) -> None:

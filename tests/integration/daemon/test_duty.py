@@ -88,9 +88,7 @@ class Running:
 
 
 @pytest.fixture
-def site(
-    pg15: PostgresServer, fresh_database: Callable[..., Database], tmp_path: Path
-) -> Site:
+def site(pg15: PostgresServer, fresh_database: Callable[..., Database], tmp_path: Path) -> Site:
     database = fresh_database(pg15)
     made = Site(tmp_path / "site", database.dsn(), FAST)
     made.sections = {
