@@ -44,7 +44,7 @@ def test_a_fresh_server_answers_every_section(
         assert not databases.notes
         (own,) = [one for one in databases.facts or () if one.name == database.name]
         assert (own.bytes or 0) > 1 << 20
-        assert own.connections == 1
+        assert own.connections in {1, 2}  # a worker of autovacuum may look in
         replication = asked.replication().facts
         assert replication is not None
         assert (replication.is_standby, replication.replicas) == (False, ())
