@@ -86,7 +86,7 @@ class ServerGuard:
         self._alerting = alerting
         self._patrolling = threading.Lock()
         self._patrol = app.patrol(name)
-        self._closed = False
+        self._retired = threading.Event()
         self._trend = TrendLog(app.catalog, name)
         self._slow: tuple[datetime, Sequence[Reading | Unknown]] | None = None
         section = app.server(name).outage
@@ -106,11 +106,11 @@ class ServerGuard:
 
     def retire(self) -> None:
         """Another one takes over: begin no round any more."""
-        self._closed = True
+        self._retired.set()
 
     def probe(self) -> None:
         """Does it let us in and answer?"""
-        if self._closed:
+        if self._retired.is_set():
             return
         change = self._probe.round()
         if change is None:
@@ -126,7 +126,7 @@ class ServerGuard:
     def watch(self) -> None:
         """Look at its sessions, and do what the policies say."""
         with self._patrolling:
-            if self._closed:
+            if self._retired.is_set():
                 return
             now = self._app.clock.now()
             try:
@@ -154,6 +154,8 @@ class ServerGuard:
                 "server %s: %s of pid %d by policy %r: %s (%s)",
                 self._name, kill.action, kill.pid, kill.policy, kill.outcome, kill.reason,
             )  # fmt: skip
+        if self._retired.is_set():
+            return
         self._alerting.observed(
             self._alerting.sensors.watch(
                 self._name,
@@ -166,19 +168,21 @@ class ServerGuard:
 
     def read_vitals(self) -> None:
         """Read its vital signs, and ours that concern it."""
-        if self._closed:
+        if self._retired.is_set():
             return
         now = self._app.clock.now()
         readings = [*self._ask(now), *self._backups()]
         readings += [one.reading for one in file_systems(self._app, self._name)]
         vitals = assess(readings, dict(self._app.server(self._name).vitals))
         self._state.server(self._name, vitals=vitals, vitals_at=now)
-        self._alerting.observed(self._alerting.sensors.vitals(self._name, vitals))
         self._trend.add(vitals, now)
+        if not self._retired.is_set():
+            self._alerting.observed(self._alerting.sensors.vitals(self._name, vitals))
 
     def _note_outage(self, outage: Outage) -> None:
         self._state.server(self._name, outage=outage)
-        self._alerting.observed(self._alerting.sensors.outage(self._name, outage))
+        if not self._retired.is_set():
+            self._alerting.observed(self._alerting.sensors.outage(self._name, outage))
 
     def close(self) -> None:
         """Write the recording to its end, hang up. A round that does not end is left behind."""

@@ -204,6 +204,8 @@ class State:
     def __init__(self, memory: Memory) -> None:
         self._lock = threading.Lock()
         self._memory = memory
+        self._guarded: frozenset[str] | None = None
+        self._probed: frozenset[str] | None = None
 
     @property
     def memory(self) -> Memory:
@@ -217,8 +219,10 @@ class State:
             self._memory = replace(self._memory, **fields)
 
     def server(self, name: str, **fields: Any) -> None:
-        """What was seen of one server; the rest of it stays."""
+        """What was seen of one server; the rest of it stays. Of one that has left, nothing."""
         with self._lock:
+            if self._guarded is not None and name not in self._guarded:
+                return
             servers = dict(self._memory.servers)
             servers[name] = replace(servers.get(name) or ServerNow(name), **fields)
             self._memory = replace(self._memory, servers=servers)
@@ -226,16 +230,19 @@ class State:
     def probe(self, name: str, kind: str, outage: Outage) -> None:
         """What was seen of another probed thing."""
         with self._lock:
+            if self._probed is not None and name not in self._probed:
+                return
             probes = {**self._memory.probes, name: ProbeNow(name, kind, outage)}
             self._memory = replace(self._memory, probes=probes)
 
     def keep_only(self, servers: Iterable[str], probes: Iterable[str]) -> None:
-        """Forget those that have left the configuration."""
-        kept, probed = set(servers), set(probes)
+        """Forget what has left the configuration, also what a last round may yet say of it."""
         with self._lock:
+            guarded, probed = frozenset(servers), frozenset(probes)
+            self._guarded, self._probed = guarded, probed
             self._memory = replace(
                 self._memory,
-                servers={n: one for n, one in self._memory.servers.items() if n in kept},
+                servers={n: one for n, one in self._memory.servers.items() if n in guarded},
                 probes={n: one for n, one in self._memory.probes.items() if n in probed},
             )
 
