@@ -74,9 +74,7 @@ def _see_the_end(binding: pq.abc.PGconn) -> None:
         pass
 
 
-def _require(
-    binding: pq.abc.PGconn, result: pq.abc.PGresult | None, status: pq.ExecStatus
-) -> None:
+def _require(binding: pq.abc.PGconn, result: pq.abc.PGresult | None, status: pq.ExecStatus) -> None:
     """Raise the server's error unless the result has this status."""
     if result is None:
         raise psycopg.OperationalError("the server went away during COPY")
