@@ -48,7 +48,9 @@ _CONNECTION = re.compile(
     r"remaining connection slots|too many clients"
 )
 _LOCK_TABLE_FULL = re.compile(r"out of shared memory|max_locks_per_transaction")
-_CHANGED = re.compile(r"cache lookup failed|could not find|does not exist|concurrently")
+_CHANGED = re.compile(
+    r"cache lookup failed|could not find|does not exist|concurrently|could not open relation"
+)
 _PREFIX = re.compile(r"^pg_dump(?:all)?: (?:error: |detail: |hint: |warning: )?")
 
 
