@@ -200,6 +200,22 @@ class LargeObjects:
 
 
 @dataclass(frozen=True, slots=True)
+class Definition:
+    """One thing that an object is made of, in a server's own words.
+
+    ``kind`` and ``identity`` are the object's, as in an inventory; ``aspect`` is which of several
+    things it is, empty for the object's definition itself. ``how`` tells how to ask a server what
+    it makes of the ``text``, and where; empty where the text holds no expression.
+    """
+
+    kind: str
+    identity: str
+    aspect: str
+    text: str
+    how: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What a database held at the instant of a backup.
 

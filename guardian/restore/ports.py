@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from guardian.model import Difference, Fingerprint, ProofLevel
+from guardian.model import Definition, Difference, Fingerprint, ProofLevel
 from guardian.ports import Readable
 
 
@@ -60,6 +60,12 @@ class RestoredDatabase(Protocol):
         """Run a query that must answer with one true value: (whether it did, what was found).
 
         ``settings`` are ``name=value`` items of the source database, as far as they matter here.
+        """
+
+    def retell(self, definitions: Sequence[Definition]) -> Sequence[str | None]:
+        """What this server makes of each definition: read from its text, and told again.
+
+        Nothing of it stays. None where it cannot be asked. Raises GuardianError when it went away.
         """
 
     def check_indexes(self) -> Sequence[Difference]:

@@ -45,6 +45,7 @@ from guardian.restore.opening import BackupReader, DumpArchive
 from guardian.restore.ports import RestoredDatabase
 from guardian.units import format_duration
 from guardian.verify.compare import compare
+from guardian.verify.definitions import compare_definitions
 from guardian.verify.globals_check import missing_from_globals
 from guardian.verify.judge import Evidence, Verdict, judge
 from guardian.verify.ports import ScratchServers
@@ -283,8 +284,16 @@ class Drill:
         differences = compare(
             expected, found, source_major=manifest.facts.major, target_major=database.major
         )
+        redefined = compare_definitions(
+            expected,
+            found,
+            same_major=manifest.facts.major == database.major,
+            retell=database.retell,
+        )
         look.compare_seconds = self._clock.monotonic() - began
-        look.evidence = replace(look.evidence, found=found, differences=(*differences, *missing))
+        look.evidence = replace(
+            look.evidence, found=found, differences=(*differences, *redefined, *missing)
+        )
 
     def _ask(
         self, look: _Look, database: RestoredDatabase, fingerprint: Fingerprint | None

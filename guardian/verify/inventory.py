@@ -149,6 +149,13 @@ def label(item: Item, known: Callable[[str], bool]) -> str:
     return one_line(f"{item.lead}{subject}{item.tail}")
 
 
+def name_of(kind: str, identity: str, known: Callable[[str], bool]) -> str:
+    """An object's name for people."""
+    if kind == "column":
+        return one_line(f"column {identity}")
+    return label(_PARSERS.get(kind, _object)(kind, identity), known)
+
+
 def told(kind: str, value: str | None, other: str | None) -> str:
     """What one side says, in words, beside the other's; None where it says nothing."""
     words = _WORDS.get(kind, _PLAIN)

@@ -7,7 +7,7 @@ newer majors, then damaged one thing at a time.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from support.postgres import Database, PostgresServer
 from support.zoo import KEEPERS, OWNER, READER, create_zoo, drop_database
 
 from guardian.adapters.postgres.fingerprinter import Fingerprinter
+from guardian.adapters.postgres.retelling import retell
 from guardian.adapters.postgres.session import settle_session
 from guardian.adapters.postgres.tables import list_tables
-from guardian.model import Fingerprint, ProofLevel
+from guardian.model import Definition, Difference, Fingerprint, ProofLevel
 from guardian.verify.compare import compare
+from guardian.verify.definitions import compare_definitions
 from guardian.verify.names import comparable, qualified, quoted
 
 SEED = 4711
@@ -32,12 +34,34 @@ CREATE TABLE public.json_table (json_value int PRIMARY KEY, merge_action text);
 CREATE VIEW public.catalog AS SELECT attname, attstattarget FROM pg_catalog.pg_attribute;
 COMMENT ON COLUMN public.json_table.json_value IS 'a word since 17';
 CREATE TABLE public.users (
-    id serial PRIMARY KEY, email text NOT NULL DEFAULT '', age int, size int);
-CREATE TABLE public.plain (id int PRIMARY KEY);
+    id serial PRIMARY KEY, email text NOT NULL DEFAULT '', age int, size int,
+    CONSTRAINT grown CHECK (age > 0 AND email NOT IN ('a', 'b')));
+CREATE TABLE public.plain (id int PRIMARY KEY, note text);
+CREATE TYPE public.made_of AS (a int, b varchar(3));
 INSERT INTO public.users (email) SELECT 'user' || i FROM generate_series(1, 20) i;
 CREATE INDEX users_email_idx ON public.users (email);
 CREATE STATISTICS public.users_stats ON id, email FROM public.users;
 CREATE VIEW public.adults AS SELECT id FROM public.users WHERE age > 17;
+CREATE MATERIALIZED VIEW public.sums AS SELECT count(*) AS n FROM public.users WHERE age > 1;
+CREATE INDEX lower_email ON public.users (lower(email)) WHERE age > 1;
+CREATE TABLE public.made (
+    a varchar(9) DEFAULT 'a', b text GENERATED ALWAYS AS (a || 'b') STORED);
+-- What PostgreSQL tells otherwise once it was read back from a dump, and means the same.
+CREATE TABLE public."Picky USING (""x"")" (
+    a varchar(9) DEFAULT (CASE WHEN 'x'::varchar IN ('x', 'y') THEN 'a' END),
+    b boolean GENERATED ALWAYS AS (a IN ('x', 'y')) STORED,
+    CONSTRAINT picky CHECK (a IN ('x', 'y')),
+    CONSTRAINT apart EXCLUDE USING btree (a WITH =) WHERE (a IN ('x', 'y')));
+CREATE INDEX "picky ON USING" ON public."Picky USING (""x"")" ((a IN ('x', 'y')))
+    WHERE a IN ('x', 'y');
+CREATE UNIQUE INDEX picky_too ON public."Picky USING (""x"")" (a) WHERE a NOT IN ('x', 'y');
+CREATE POLICY picky ON public."Picky USING (""x"")" FOR UPDATE
+    USING (EXISTS (SELECT FROM public.made m
+                    WHERE m.a = "Picky USING (""x"")".a AND m.a IN ('x', 'y')))
+    WITH CHECK (a IN ('x', 'y'));
+CREATE VIEW public.picky AS SELECT a FROM public."Picky USING (""x"")" WHERE a IN ('x', 'y');
+CREATE MATERIALIZED VIEW public.picky_sums AS SELECT a IN ('x', 'y') AS n FROM public.made;
+CREATE DOMAIN public.picky_domain AS varchar(9) CONSTRAINT picky CHECK (VALUE IN ('x', 'y'));
 GRANT SELECT ON public.users TO "zoo reader";
 COMMENT ON TABLE public.users IS 'who';
 CREATE POLICY own ON public.users USING (email = current_user);
@@ -83,10 +107,31 @@ def create_roles(server: PostgresServer) -> None:
 
 
 def differences(
-    expected: Fingerprint, found: Fingerprint, source: int, target: int
+    expected: Fingerprint,
+    found: Fingerprint,
+    source: int,
+    target: int,
+    copy: Database | None = None,
 ) -> list[tuple[str, str, str]]:
+    """With ``copy``, the restored database, also what it makes otherwise."""
     told = compare(expected, found, source_major=source, target_major=target)
+    if copy is not None:
+        told += redefined(expected, found, copy, same_major=source == target)
     return [(one.object, one.expected, one.found) for one in told]
+
+
+def redefined(
+    expected: Fingerprint, found: Fingerprint, copy: Database, *, same_major: bool
+) -> tuple[Difference, ...]:
+    def ask(definitions: Sequence[Definition]) -> Sequence[str | None]:
+        with psycopg.connect(copy.dsn(), autocommit=True, client_encoding="UTF8") as connection:
+            settle_session(connection, "UTF8")
+            answers = retell(connection, definitions)
+        for one, answer in zip(definitions, answers, strict=True):
+            assert answer is not None, f"{one} could not be asked"
+        return answers
+
+    return compare_definitions(expected, found, same_major=same_major, retell=ask)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +155,11 @@ def test_a_restored_zoo_is_the_same(
             connection.execute(MORE.encode())
         restore(dump(zoo, tmp_path / "zoo.dump"), copy)
         expected, found = fingerprint(zoo), fingerprint(copy)
-        assert differences(expected, found, one.major, other.major) == []
+        assert differences(expected, found, one.major, other.major, copy) == []
         assert len(found.tables) > 50
+        assert len(found.objects["hint: definition"]) > 200
+        texts = [set(side.objects["hint: definition"]) for side in (expected, found)]
+        assert sum("icky" in line for line in texts[0] - texts[1]) >= 9, "nothing was asked"
         # Not for lack of looking: the servers do write some of it differently.
         if one.major < 17 <= other.major:
             assert expected.objects != found.objects
@@ -262,6 +310,7 @@ DAMAGES: dict[str, list[tuple[str, str, str]]] = {
     "DROP TABLE public.users CASCADE": [
         ("table public.users", "20 rows", "missing"),
         ("view public.adults", "there", "missing"),
+        ("materialized view public.sums", "there", "missing"),
     ],
     "DROP TABLE public.plain": [("table public.plain", "0 rows", "missing")],
     "DROP TABLE zoo.by_expression_1": [("table zoo.by_expression_1", "1 row", "missing")],
@@ -373,6 +422,96 @@ DAMAGES: dict[str, list[tuple[str, str, str]]] = {
     ],
     "DROP EVENT TRIGGER zoo_drop": [("event trigger zoo_drop", "there", "missing")],
     "DROP EXTENSION {extension}": [("extension {extension}", "there", "missing")],
+    # --- another one of the same name ---
+    "CREATE OR REPLACE VIEW public.adults AS SELECT id FROM public.users WHERE age > 18": [
+        ("view public.adults", "…", "…")
+    ],
+    "ALTER VIEW public.adults SET (security_barrier = true)": [
+        ("view public.adults", "no options", "…")
+    ],
+    "DROP MATERIALIZED VIEW public.sums; "
+    "CREATE MATERIALIZED VIEW public.sums AS SELECT count(*) AS n FROM public.users WHERE id > 2": [
+        ("materialized view public.sums", "…", "…")
+    ],
+    "ALTER TABLE public.users ALTER email SET DEFAULT 'x'": [
+        ("default value for column public.users.email", "…", "…")
+    ],
+    "ALTER TABLE public.made ALTER a SET DEFAULT 'b'": [
+        ("default value for column public.made.a", "…", "…")
+    ],
+    "ALTER TABLE public.made DROP COLUMN b; "
+    "ALTER TABLE public.made ADD COLUMN b text GENERATED ALWAYS AS (a || 'c') STORED": [
+        ("default value for column public.made.b", "…", "…")
+    ],
+    "ALTER TABLE public.users DROP CONSTRAINT grown; ALTER TABLE public.users "
+    "ADD CONSTRAINT grown CHECK (age > 0 AND email NOT IN ('a', 'c'))": [
+        ("table constraint grown on table public.users", "…", "…")
+    ],
+    "ALTER TABLE public.users DROP CONSTRAINT grown; ALTER TABLE public.users "
+    "ADD CONSTRAINT grown CHECK (age > 0 AND email NOT IN ('a', 'b')) NOT VALID": [
+        ("table constraint grown on table public.users", "…", "…")
+    ],
+    "ALTER TABLE public.plain DROP CONSTRAINT plain_pkey; "
+    "ALTER TABLE public.plain ADD CONSTRAINT plain_pkey PRIMARY KEY (id) DEFERRABLE": [
+        ("table constraint plain_pkey on table public.plain", "…", "…")
+    ],
+    "ALTER TABLE zoo.tree DROP CONSTRAINT tree_parent_fkey; ALTER TABLE zoo.tree "
+    "ADD CONSTRAINT tree_parent_fkey FOREIGN KEY (parent) REFERENCES zoo.tree ON UPDATE CASCADE": [
+        ("table constraint tree_parent_fkey on table zoo.tree", "…", "…")
+    ],
+    "DROP INDEX public.users_email_idx; CREATE INDEX users_email_idx ON public.users (size)": [
+        ("index public.users_email_idx", "…", "…")
+    ],
+    "DROP INDEX public.users_email_idx; "
+    "CREATE UNIQUE INDEX users_email_idx ON public.users (email)": [
+        ("index public.users_email_idx", "…", "…")
+    ],
+    "DROP INDEX public.users_email_idx; "
+    "CREATE INDEX users_email_idx ON public.users (email) WHERE age > 1": [
+        ("index public.users_email_idx", "…", "…")
+    ],
+    "DROP INDEX public.lower_email; "
+    "CREATE INDEX lower_email ON public.users (upper(email)) WHERE age > 1": [
+        ("index public.lower_email", "…", "…")
+    ],
+    "DROP INDEX public.lower_email; "
+    "CREATE INDEX lower_email ON public.users (lower(email)) WHERE age > 2": [
+        ("index public.lower_email", "…", "…")
+    ],
+    "ALTER POLICY own ON public.users USING (email = 'x')": [
+        ("policy own on table public.users", "…", "…")
+    ],
+    'ALTER POLICY own ON public.users TO "zoo reader"': [
+        ("policy own on table public.users", "…", "…")
+    ],
+    "ALTER FUNCTION zoo.overloaded(text) SECURITY DEFINER": [
+        ("function zoo.overloaded(pg_catalog.text)", "…", "…")
+    ],
+    "ALTER SEQUENCE public.users_id_seq MAXVALUE 1000000": [
+        ("sequence public.users_id_seq", "…", "…")
+    ],
+    "ALTER TABLE zoo.watched ENABLE ALWAYS TRIGGER a_row": [
+        ("trigger a_row on table zoo.watched", "…", "…")
+    ],
+    "ALTER TABLE zoo.log ENABLE ALWAYS RULE never": [
+        ("rule never on table zoo.log", "…", "…")
+    ],
+    "ALTER DOMAIN zoo.tiny DROP CONSTRAINT tiny_check; "
+    "ALTER DOMAIN zoo.tiny ADD CONSTRAINT tiny_check CHECK (VALUE < 1001)": [
+        ("domain constraint tiny_check on type zoo.tiny", "…", "…")
+    ],
+    "ALTER TYPE public.made_of ALTER ATTRIBUTE b TYPE varchar(4)": [
+        ("type public.made_of", "…", "…")
+    ],
+    "ALTER TABLE public.users SET (fillfactor = 50)": [
+        ("table public.users", "no options", "…")
+    ],
+    'ALTER TABLE public.plain ALTER note TYPE text COLLATE "POSIX"': [
+        ("column public.plain.note", "no details", "…")
+    ],
+    "ALTER TABLE public.plain CLUSTER ON plain_pkey": [
+        ("index public.plain_pkey", "no role", "…")
+    ],
     'DROP TABLE zoo."new\nline\r\n\\. table"': [
         ('table zoo."new\\nline\\r\\n\\. table"', "2 rows", "missing")
     ],
@@ -423,7 +562,7 @@ def test_damage_is_named_and_nothing_else(
         for position in positions:  # no transaction takes a sequence back
             connection.execute("SELECT setval(%s, %s, %s)", position)
     major = copy.server.major
-    told = differences(expected, found, major, major)
+    told = differences(expected, found, major, major, copy)
     wanted = [tuple(word.replace("{extension}", extension) for word in d) for d in DAMAGES[damage]]
     assert [one[0] for one in told] == [one[0] for one in wanted]
     for seen, words in zip(told, wanted, strict=True):
@@ -434,4 +573,5 @@ def test_damage_is_named_and_nothing_else(
 
 def test_nothing_is_left_of_the_damage(restored: tuple[Fingerprint, Database]) -> None:
     expected, copy = restored
-    assert differences(expected, fingerprint(copy), copy.server.major, copy.server.major) == []
+    found = fingerprint(copy)
+    assert differences(expected, found, copy.server.major, copy.server.major, copy) == []

@@ -5,6 +5,7 @@ The same code reads the source, in the snapshot of the dump, and a restored copy
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections import defaultdict
@@ -17,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.losing import is_lost
 from guardian.adapters.postgres.queries import query
 from guardian.adapters.postgres.reader import TableReader
 from guardian.adapters.postgres.reading_process import (
@@ -36,8 +38,12 @@ from guardian.model import (
     SequencePosition,
     TableFingerprint,
 )
+from guardian.verify.definitions import KIND as DEFINITIONS
 from guardian.verify.names import qualified
 
+_log = logging.getLogger(__name__)
+
+_DEFINITIONS_WAIT = "2s"
 _BATCH = 100
 _LARGE_OBJECT_CHUNK = 1 << 20
 _WORTH_A_PROCESS = 64 << 20
@@ -153,7 +159,8 @@ class Fingerprinter:
             if kind is None or identity is None:
                 return False
             kinds[kind].append(identity)
-        self._objects = {kind: tuple(sorted(names)) for kind, names in kinds.items()}
+        kinds[DEFINITIONS] = self._definitions()
+        self._objects = {kind: tuple(sorted(names)) for kind, names in kinds.items() if names}
         self._roles = tuple(
             _role_name(self._connection, row[0]) for row in self._connection.execute(query("roles"))
         )
@@ -161,6 +168,25 @@ class Fingerprinter:
         self._sequences = [_Sequence(*row) for row in self._connection.execute(query("sequences"))]
         self._before = self._positions()
         return True
+
+    def _definitions(self) -> list[str]:
+        """What objects are made of; none where that cannot be read now.
+
+        To tell a view's text the server locks what the view is of. DDL may hold that, or drop a
+        function meanwhile: then names alone are compared.
+        """
+        connection = self._connection
+        connection.execute("SAVEPOINT definitions")
+        try:
+            connection.execute(f"SET LOCAL lock_timeout = '{_DEFINITIONS_WAIT}'".encode())
+            found = [line for (line,) in connection.execute(query("definitions"))]
+        except psycopg.Error as error:
+            if is_lost(error):
+                raise
+            _log.info("definitions are not compared: %s", error)
+            found = []
+        connection.execute("ROLLBACK TO SAVEPOINT definitions")
+        return found
 
     def take(self, level: ProofLevel, advance: Callable[[int], None]) -> Fingerprint:
         """Read the tables. Raises psycopg.Error; the transaction is then of no more use.

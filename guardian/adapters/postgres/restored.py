@@ -16,10 +16,11 @@ from guardian.adapters.postgres.breaking_off import break_off
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.fingerprinter import Fingerprinter, SharedSnapshot
 from guardian.adapters.postgres.loading import Loader, LoadOptions, RowCounts
+from guardian.adapters.postgres.retelling import retell
 from guardian.adapters.postgres.session import settle_session
 from guardian.adapters.postgres.tables import list_tables
 from guardian.errors import InterruptedRunError, UnsuitableTargetError
-from guardian.model import Difference, Fingerprint, ProofLevel
+from guardian.model import Definition, Difference, Fingerprint, ProofLevel
 from guardian.restore.ports import Archive
 from guardian.units import format_duration
 
@@ -121,6 +122,12 @@ class PostgresDatabase:
                 raise
             except psycopg.Error as error:
                 return False, (error.diag.message_primary or str(error))[:_ANSWER_LENGTH]
+
+    def retell(self, definitions: Sequence[Definition]) -> Sequence[str | None]:
+        """What this server makes of definitions of the source."""
+        with self._session() as connection:
+            settle_session(connection, self._encoding)
+            return retell(connection, definitions)
 
     def check_indexes(self) -> Sequence[Difference]:
         """Run amcheck over every heap and B-tree, each row looked up in each index."""

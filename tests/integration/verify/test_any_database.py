@@ -29,7 +29,10 @@ TEXT = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30
 ) | st.sampled_from(["", "\\.", "\\N", "NULL", "\t\n\r\\", "🦒" * 7, " x ", "{}", '"'])
 # Hypothesis also tries words that stand in our own code.
-TAKEN = {"id", "ctid", "oid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
+TAKEN = {
+    *("id", "default_", "type_", "p1", "p2", "p3"),  # ours
+    *("ctid", "oid", "xmin", "xmax", "cmin", "cmax", "tableoid"),
+}
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]),
     min_size=1,
@@ -106,6 +109,8 @@ def create(connection: psycopg.Connection, tables: list[Table]) -> None:
             for name, kind in table.columns.items()
         ]
         columns.insert(0, sql.SQL("id bigserial PRIMARY KEY"))
+        columns.append(sql.SQL("default_ int DEFAULT 7, type_ int"))
+        columns.append(sql.SQL("CONSTRAINT check_ CHECK (default_ < 100 AND id <> 0)"))
         if table.parent is not None:
             parent = sql.Identifier("public", table.parent)
             columns.append(
@@ -131,68 +136,94 @@ def create(connection: psycopg.Connection, tables: list[Table]) -> None:
         if table.indexed is not None:
             connection.execute(
                 sql.SQL("CREATE INDEX {} ON {} ({})").format(
-                    sql.Identifier(f"index {number}"),
+                    names(number, table)["bare_index"],
                     table.identifier,
                     sql.Identifier(table.indexed),
                 )
             )
-        connection.execute(
-            sql.SQL("CREATE VIEW {} AS SELECT id FROM {}").format(
-                sql.Identifier(f"view {number}"), table.identifier
-            )
-        )
+        connection.execute(sql.SQL(BESIDE).format(**names(number, table)))
+
+
+BESIDE = """
+    CREATE VIEW {view} AS SELECT id FROM {table} WHERE default_ IN (1, 7);
+    CREATE FUNCTION {function}(int) RETURNS int LANGUAGE sql AS 'SELECT $1';
+    CREATE SEQUENCE {sequence};
+    GRANT INSERT ON {table} TO PUBLIC;
+"""
+
+
+def names(number: int, table: Table) -> dict[str, sql.Composable]:
+    """A table, and what was made beside it."""
+    kinds = ("view", "function", "sequence", "index")
+    return {
+        "table": table.identifier,
+        "serial": sql.Literal(f"public.{quoted(table.name)}"),
+        **{kind: sql.Identifier("public", f"{kind} {number}") for kind in kinds},
+        "bare_index": sql.Identifier(f"index {number}"),
+    }
 
 
 # --- changes ------------------------------------------------------------------------------------
 
 Change = tuple[sql.Composed, str]
-"""What changes one thing, and what a difference must name.
+"""What changes one thing, and what a difference must name."""
 
-Not what a comparison does not see: the definition of a view, a default's value (docs/design.md).
-"""
+OF_TABLE = {
+    "insert a row": "INSERT INTO {table} DEFAULT VALUES",
+    "lose a default": "ALTER TABLE {table} ALTER id DROP DEFAULT",
+    "another default": "ALTER TABLE {table} ALTER default_ SET DEFAULT 8",
+    "add a column": "ALTER TABLE {table} ADD COLUMN added int",
+    "another type": "ALTER TABLE {table} ALTER type_ TYPE bigint",
+    "add a check": "ALTER TABLE {table} ADD CHECK (id > -1)",
+    "lose a check": "ALTER TABLE {table} DROP CONSTRAINT check_",
+    "another check": "ALTER TABLE {table} DROP CONSTRAINT check_; "
+    "ALTER TABLE {table} ADD CONSTRAINT check_ CHECK (default_ < 101 AND id <> 0)",
+    "secure rows": "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+    "grant": "GRANT SELECT ON {table} TO PUBLIC",
+    "revoke": "REVOKE INSERT ON {table} FROM PUBLIC",
+    "comment": "COMMENT ON TABLE {table} IS 'new'",
+    "trigger": "CREATE TRIGGER added AFTER INSERT ON {table} "
+    "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "options": "ALTER TABLE {table} SET (fillfactor = 50)",
+}
+OF_ROWS = {
+    "lose a row": "DELETE FROM {table} WHERE ctid = (SELECT max(ctid) FROM {table})",
+    "change a row": "UPDATE {table} SET id = -1 WHERE id = (SELECT min(id) FROM {table})",
+}
+BESIDE_TABLE = {
+    "view": (
+        "DROP VIEW {view}",
+        "CREATE OR REPLACE VIEW {view} AS SELECT id FROM {table} WHERE default_ IN (1, 8)",
+    ),
+    "function": (
+        "DROP FUNCTION {function}",
+        "CREATE OR REPLACE FUNCTION {function}(int) RETURNS int LANGUAGE sql AS 'SELECT 1 + $1'",
+        "ALTER FUNCTION {function} STABLE",
+    ),
+    "sequence": (
+        "DROP SEQUENCE {sequence}",
+        "SELECT nextval(pg_get_serial_sequence({serial}, 'id'))",
+        "ALTER SEQUENCE {sequence} MAXVALUE 7",
+    ),
+}
+OF_INDEX = (
+    "DROP INDEX {index}",
+    "DROP INDEX {index}; CREATE INDEX {bare_index} ON {table} (id)",
+    "DROP INDEX {index}; CREATE INDEX {bare_index} ON {table} (id) WHERE id > 3",
+)
 
 
 @st.composite
 def changes(draw: st.DrawFn, tables: list[Table]) -> Change:
     number = draw(st.integers(0, len(tables) - 1))
     table = tables[number]
-    view = sql.Identifier(f"view {number}")
-    sequence = sql.Literal(f"public.{quoted(table.name)}")
-    statements = {
-        "insert a row": "INSERT INTO {table} DEFAULT VALUES",
-        "lose a default": "ALTER TABLE {table} ALTER id DROP DEFAULT",
-        "move a sequence": "SELECT nextval(pg_get_serial_sequence({sequence}, 'id'))",
-        "add a column": "ALTER TABLE {table} ADD COLUMN added int",
-        "add a check": "ALTER TABLE {table} ADD CHECK (id > -1)",
-        "lose a view": "DROP VIEW {view}",
-        "secure rows": "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
-        "grant": "GRANT SELECT ON {table} TO PUBLIC",
-        "comment": "COMMENT ON TABLE {table} IS 'new'",
-        "trigger": "CREATE TRIGGER added AFTER INSERT ON {table} "
-        "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-    }
-    if table.rows:
-        statements["lose a row"] = (
-            "DELETE FROM {table} WHERE ctid = (SELECT max(ctid) FROM {table})"
-        )
-        statements["change a row"] = (
-            "UPDATE {table} SET id = -1 WHERE id = (SELECT min(id) FROM {table})"
-        )
+    found = [(one, table.shown) for one in (OF_TABLE | (OF_ROWS if table.rows else {})).values()]
+    for kind, statements in BESIDE_TABLE.items():
+        found += [(one, kind) for one in statements]
     if table.indexed is not None:
-        statements["lose an index"] = "DROP INDEX {index}"
-    what = draw(st.sampled_from(sorted(statements)))
-    made = sql.SQL(statements[what]).format(
-        table=table.identifier,
-        view=view,
-        sequence=sequence,
-        index=sql.Identifier(f"index {number}"),
-    )
-    named = {
-        "lose a view": qualified("public", f"view {number}"),
-        "lose an index": f"index {number}",
-        "move a sequence": "sequence",
-    }
-    return made, named.get(what, table.shown)
+        found += [(one, f"index {number}") for one in OF_INDEX]
+    statement, named = draw(st.sampled_from(found))
+    return sql.SQL(statement).format(**names(number, table)), named
 
 
 # --- the property -------------------------------------------------------------------------------
@@ -214,6 +245,7 @@ def drilled(site: Site, code: int) -> dict[str, Any]:
     return dict(drill)
 
 
+@pytest.mark.timeout(3000 if LONG else 300)
 @settings(
     max_examples=100 if LONG else 10,
     derandomize=not LONG,

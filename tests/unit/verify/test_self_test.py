@@ -33,6 +33,7 @@ from guardian.model import (
     DatabaseDamage,
     DatabaseFacts,
     DatabaseRef,
+    Definition,
     Difference,
     Encryption,
     EncryptionKind,
@@ -189,6 +190,9 @@ class ToyDatabase:
 
     def ask(self, query: str, settings: Sequence[str]) -> tuple[bool, str]:
         raise AssertionError("the user's checks are no part of a self-test")
+
+    def retell(self, definitions: Sequence[Definition]) -> Sequence[str | None]:
+        raise AssertionError("a toy has no definitions")
 
     def check_indexes(self) -> Sequence[Difference]:
         raise AssertionError
