@@ -188,8 +188,9 @@ def test_what_one_command_could_not_send_the_next_one_does(site: Site, people: C
     people.receivers["pager"].requests.clear()
     mend_key(site)
     back_up(site, 0)
-    assert people.kinds("pager")[0] == "alert"
-    assert people.kinds("pager")[-1] == "resolved"
+    heard = [one for one in people.heard("pager") if one["incident_kind"] == "backup.failed"]
+    assert heard[0]["kind"] == "alert"
+    assert heard[-1]["kind"] == "resolved"
 
 
 # --- the catalog is away ---
