@@ -237,6 +237,7 @@ def test_nobody_waits_for_a_server_that_hangs(
     monkeypatch.setattr(breaking_off, "_ANSWER_SECONDS", 0.3)
     with BreakableProxy("127.0.0.1", people.server.port) as proxy:
         database = opened(people, people.dsn(tcp=True, port=proxy.port))
+        database.connector.connect(people.name).close()  # the first one asks what the server knows
         hanging = threading.Event()
         original = psycopg.Connection.execute
 

@@ -174,6 +174,7 @@ FIELDS = {
     "differences": list,
     "checks": list,
     "reason": type(None),
+    "previous_proven": type(None),
     "notes": list,
 }
 
