@@ -24,7 +24,8 @@ SCHEMA = FOLDER / "guardian.schema.json"
 def environ(tmp_path: Path) -> dict[str, str]:
     """What systemd would give: a folder with every credential that the full example names."""
     for name in re.findall(r"\$\{CREDENTIALS_DIRECTORY\}/([a-z0-9-]+)", FULL.read_text()):
-        (tmp_path / name).write_text("https://credential.example/1\n")
+        key = "key@" if name == "sentry-dsn" else ""  # a DSN has one
+        (tmp_path / name).write_text(f"https://{key}credential.example/1\n")
     return {"CREDENTIALS_DIRECTORY": str(tmp_path), "DATABASE_URL": "postgresql://db/mina"}
 
 
