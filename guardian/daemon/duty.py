@@ -41,8 +41,10 @@ _STORES_EVERY = timedelta(minutes=5)
 _DISKS_EVERY = timedelta(minutes=1)
 _SELF_EVERY = timedelta(seconds=10)
 _TICK_EVERY = timedelta(seconds=5)
+_APART = timedelta(milliseconds=400)
 _DISPATCH = "dispatch"
-_DISPATCH_EVERY = timedelta(seconds=2)
+_DISPATCH_EVERY = timedelta(seconds=5)
+"""For what is to be tried again; what is new is sent at once."""
 _DISPATCH_ALLOWANCE = timedelta(minutes=5)
 """Many channels may be slow at once."""
 _LOOK_ALLOWANCE = timedelta(minutes=5)
@@ -162,7 +164,7 @@ class Duty:
         self._plan_servers(guards)
         for probe, section in zip(probes, config.probes, strict=True):
             self._every(f"probe of {section.name}", section.interval, probe.round)
-        self._every("drills", _DRILLS_EVERY, self._planner.drill_new_backups)
+        self._every("drills", _DRILLS_EVERY, self._planner.drill_new_backups, first_in=2 * _APART)
         self._every("overview", _OVERVIEW_EVERY, self.look_over)
         self._every("tidy", _TIDY_EVERY, self._tidy, first_in=_TIDY_FIRST)
         self._plan_alarms()
@@ -189,24 +191,27 @@ class Duty:
                 f"vitals:{name}",
                 VITALS_EVERY,
                 guard.read_vitals,
-                first_in=share * VITALS_EVERY / 4,
+                first_in=_APART + share * VITALS_EVERY / 4,
                 allowance=_VITALS_ALLOWANCE,
             )
 
     def _plan_alarms(self) -> None:
         sensors = self.alerting.sensors
-        scopes = {"stores", "channels", "disks", "guardian"}
+        scopes = {"stores", "disks", "guardian"}
         for name in self._app.config.servers:
             scopes |= {f"{kind}:{name}" for kind in ("outage", "watch", "vitals", "backups")}
             self._sense(f"backups:{name}", _BACKUPS_EVERY, partial(sensors.backups, name))
         scopes |= {f"probe:{one.name}" for one in self._app.config.probes}
+        # One after the other at first: threads that are made for a moment stay for ever.
         self._sense("stores", _STORES_EVERY, sensors.stores)
         self._sense("disks", _DISKS_EVERY, sensors.disks)
         self._sense("guardian", _SELF_EVERY, lambda: sensors.guardian(troubles(self._snapshot())))
         self._every("alarms", _TICK_EVERY, self._tick)
-        self._every(
-            _DISPATCH, _DISPATCH_EVERY, self.alerting.deliver, allowance=_DISPATCH_ALLOWANCE
-        )
+        if self._app.config.escalation.channels:
+            scopes.add("channels")
+            self._every(
+                _DISPATCH, _DISPATCH_EVERY, self.alerting.deliver, allowance=_DISPATCH_ALLOWANCE
+            )
         self.alerting.end_unwatched(scopes)
 
     def _plan_heartbeats(self) -> None:
@@ -220,7 +225,13 @@ class Duty:
             one.close()
 
     def _sense(self, scope: str, interval: timedelta, look: Callable[[], Observation]) -> None:
-        self._every(f"sense:{scope}", interval, lambda: self.alerting.observed(look()))
+        apart = _APART * (1 + sum(name.startswith("sense:") for name in self._own))
+        self._every(
+            f"sense:{scope}",
+            interval,
+            lambda: self.alerting.observed(look()),
+            first_in=min(apart, interval),
+        )
 
     def _tick(self) -> None:
         self.alerting.tick()

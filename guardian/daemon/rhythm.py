@@ -15,7 +15,7 @@ class Rhythm:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._offset = self._measured()
-        self._signed_at = 0.0
+        self._last: dict[str, float] = {}
 
     def jump(self) -> float | None:
         """By how many seconds the wall clock has jumped since the last look, if it has."""
@@ -23,12 +23,12 @@ class Rhythm:
         jump, self._offset = measured - self._offset, measured
         return jump if abs(jump) > _JUMP_SECONDS else None
 
-    def is_time(self, every: float) -> bool:
-        """Whether that long has passed since this was last true."""
+    def is_time(self, what: str, every: float) -> bool:
+        """Whether that long has passed since this was last true of ``what``."""
         now = self._clock.monotonic()
-        if now - self._signed_at < every - _SLACK_SECONDS:
+        if now - self._last.get(what, 0.0) < every - _SLACK_SECONDS:
             return False
-        self._signed_at = now
+        self._last[what] = now
         return True
 
     def _measured(self) -> float:

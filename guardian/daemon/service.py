@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 
 COMMAND = "guardian run"
 _TICK_SECONDS = 1.0
+_STATUS_EVERY = 3.0
 _DASHBOARD_EVERY = timedelta(seconds=15)
 _CLOSING_SECONDS = 10.0
 _HURRY_SECONDS = 5.0
@@ -199,9 +200,10 @@ class Service:
         if (jump := rhythm.jump()) is not None:
             _log.warning("the clock has jumped by %+.0f s; all jobs are planned anew", jump)
             self._jobs.realign()
-        self._notifier.status(self._status())
+        if rhythm.is_time("status", _STATUS_EVERY):
+            self._notifier.status(self._status())
         every = self._notifier.watchdog_every
-        if every is not None and rhythm.is_time(every) and self._makes_progress():
+        if every is not None and rhythm.is_time("alive", every) and self._makes_progress():
             self._notifier.alive()
 
     def _makes_progress(self) -> bool:
@@ -219,7 +221,7 @@ class Service:
         if memory.role is not Role.ACTIVE:
             return f"{memory.role}: {memory.holder or 'another daemon'} is active"
         running = [str(one.task) for one in snapshot.tasks if one.started_at is not None]
-        health = self.health()
+        health = judge(snapshot)
         parts = [
             f"guards {_count(len(self._app.config.servers), 'server')}",
             f"at work: {', '.join(running)}" if running else "",
