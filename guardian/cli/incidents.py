@@ -99,7 +99,7 @@ def ack(context: AppContext, incident_id: str, lasting: timedelta | None, as_jso
 
     with App(context.config, command="guardian incidents ack") as app:
         one = make_escalator(app).acknowledge(incident_id, person(), lasting=lasting)
-        tell_people(app, lambda _: None)
+        tell_people(app, lambda _: None, a_person_waits=True)
     until = time_text(one.acknowledged_until)
     _say(one, f"{one.id} is yours until {until}: {one.title}", as_json=as_json)
 
@@ -115,7 +115,7 @@ def resolve(context: AppContext, incident_id: str, as_json: bool) -> None:
 
     with App(context.config, command="guardian incidents resolve") as app:
         one = make_escalator(app).resolve(incident_id, person())
-        tell_people(app, lambda _: None)
+        tell_people(app, lambda _: None, a_person_waits=True)
     _say(one, f"{one.id} is resolved: {one.title}", as_json=as_json)
 
 

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def tell_people(app: App, work: Callable[[CommandAlarms], object]) -> None:
+def tell_people(
+    app: App, work: Callable[[CommandAlarms], object], *, a_person_waits: bool = False
+) -> None:
     """Let ``work`` report, then deliver, within a bounded time. Raises nothing.
+
+    ``a_person_waits``: nothing else is done by the command, so it takes seconds at most.
 
     A channel that fails, or a defect in here, is told on stderr and changes no exit code: the
     backup that was made is made.
@@ -27,7 +31,7 @@ def tell_people(app: App, work: Callable[[CommandAlarms], object]) -> None:
         with CommandAlarms(app) as alarms:
             try:
                 work(alarms)
-                alarms.deliver()
+                alarms.deliver(to_a_person=a_person_waits)
             finally:
                 for problem in alarms.problems:
                     say_error(problem)

@@ -38,6 +38,8 @@ DISPATCH = "dispatch"
 """The lease of a command that delivers."""
 SECONDS = 25.0
 """So long at most a command delivers, beside its checks."""
+PERSON_SECONDS = 5.0
+"""The same where a person waits for it, who has just said something about an incident."""
 SEND_TIMEOUT = 8.0
 HAND_OVER_AFTER = timedelta(seconds=6)
 """A command has no five minutes to see whether a channel comes back."""
@@ -125,19 +127,23 @@ class CommandAlarms:
 
     # --- telling it ---
 
-    def deliver(self) -> None:
-        """Let time do its work on what is open, and send what is due; see the class."""
+    def deliver(self, *, to_a_person: bool = False) -> None:
+        """Let time do its work on what is open, and send what is due; see the class.
+
+        ``to_a_person``: somebody waits for the command at a terminal.
+        """
+        seconds = PERSON_SECONDS if to_a_person else SECONDS
         self._escalator.tick()
         if self._dispatcher is None:
             return
         before = self._health()
         with ExitStack() as stack:
             try:
-                if not self._may_dispatch(stack):
+                if not self._may_dispatch(stack, seconds):
                     return
             except CatalogError as error:  # then nobody else can have it, and what is urgent goes
                 self.problems.append(f"alerts cannot be written down: {error.message}")
-            self._send(self._dispatcher)
+            self._send(self._dispatcher, seconds)
         for name, health in self._health().items():
             known = before.get(name) or ChannelHealth(name)
             if health.failing_since is not None and health.failures > known.failures:
@@ -146,8 +152,8 @@ class CommandAlarms:
                     f"try guardian alerts test {name}"
                 )
 
-    def _send(self, dispatcher: Dispatcher) -> None:
-        until = time.monotonic() + SECONDS
+    def _send(self, dispatcher: Dispatcher, seconds: float) -> None:
+        until = time.monotonic() + seconds
         while True:
             report = dispatcher.run_once(max(0.1, until - time.monotonic()))
             change = self._escalator.observe(report.observation)
@@ -158,13 +164,13 @@ class CommandAlarms:
         if waits:
             self.problems.append("not every alert has got through yet; the next command goes on")
 
-    def _may_dispatch(self, stack: ExitStack) -> bool:
+    def _may_dispatch(self, stack: ExitStack, seconds: float) -> bool:
         """Whether it is for us to deliver. Another command is waited for: it may miss what is ours.
 
         Raises:
             CatalogError: nobody can tell.
         """
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + seconds
         while not self._app.catalog.leases(DAEMON):
             try:
                 lease = self._app.catalog.acquire(

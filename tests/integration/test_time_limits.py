@@ -9,11 +9,14 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from support.drilling import SMALL, verify_one
 from support.postgres import Database, PostgresServer, Role
+from support.proxy import BreakableProxy
 from support.restoring import run_inside
 from support.site import Site
 
+from guardian.adapters.postgres import breaking_off, startup
 from guardian.adapters.postgres.connection import Connector
 
 _SINCE = {
@@ -133,3 +136,25 @@ def _settings(connection: psycopg.Connection, *names: str) -> tuple[str, ...]:
     return tuple(
         connection.execute("SELECT current_setting(%s)", [name]).fetchall()[0][0] for name in names
     )
+
+
+def test_a_server_that_hangs_at_the_first_question_is_not_waited_for(
+    pg18: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup, "_ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(breaking_off, "_ANSWER_SECONDS", 0.3)
+    with BreakableProxy("127.0.0.1", pg18.port) as proxy:
+        made: list[psycopg.Connection] = []
+
+        def connect(parameters: Mapping[str, str]) -> psycopg.Connection:
+            if made:
+                raise psycopg.errors.ConnectionTimeout("it still hangs")
+            made.append(psycopg.connect(**parameters, autocommit=True))  # type: ignore[arg-type]
+            proxy.hang()
+            return made[0]
+
+        dsn = pg18.dsn(tcp=True, port=proxy.port)
+        parameters = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
+        with pytest.raises(psycopg.errors.ConnectionTimeout):
+            startup.Startup().open(parameters, connect)
+        assert made[0].closed

@@ -29,6 +29,7 @@ TEST_SETTINGS = {
     "full_page_writes": "off",
     "synchronous_commit": "off",
     "shared_buffers": "32MB",
+    "jit": "off",
     "max_wal_size": "256MB",
     "max_connections": "60",
     "max_prepared_transactions": "10",

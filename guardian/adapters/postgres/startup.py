@@ -14,19 +14,29 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 
 import psycopg
 
+from guardian.adapters.postgres.breaking_off import break_off
 from guardian.adapters.postgres.losing import is_lost
 
-_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+_ALWAYS = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    # What pg_dump asks takes milliseconds to run, and seconds to compile (known from 11 on).
+    "jit": "off",
+}
 _SINCE = {"idle_session_timeout": 140000, "transaction_timeout": 170000}
 _NO_OPTIONS = re.compile(r"unsupported startup parameter|command.line options", re.IGNORECASE)
 _LATER_LIMITS = b"""
 SELECT count(*) FROM (VALUES ('idle_session_timeout'), ('transaction_timeout')) AS limits (name)
  WHERE pg_catalog.current_setting(name, true) <> '0'
 """
+_ANSWER_SECONDS = 30.0
+"""The first question on a new connection; a server that says nothing for so long hangs."""
 
 
 class Startup:
@@ -63,7 +73,7 @@ class Startup:
         if not self.takes_options or named_elsewhere:  # a service may have options that we'd hide
             return dict(parameters)
         later = [name for name, version in _SINCE.items() if self._version >= version]
-        return with_options(parameters, dict.fromkeys((*_LIMITS, *later), "0"))
+        return with_options(parameters, _ALWAYS | dict.fromkeys(later, "0"))
 
 
 def with_options(parameters: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
@@ -78,6 +88,9 @@ def with_options(parameters: Mapping[str, str], settings: Mapping[str, str]) -> 
 
 def _is_limited(connection: psycopg.Connection) -> bool:
     """Whether limits of later versions are in force, or one has ended us already."""
+    patience = threading.Timer(_ANSWER_SECONDS, break_off, [connection])
+    patience.daemon = True
+    patience.start()
     try:
         return connection.execute(_LATER_LIMITS).fetchone() != (0,)
     except psycopg.Error as error:
@@ -85,3 +98,5 @@ def _is_limited(connection: psycopg.Connection) -> bool:
             return True
         connection.close()
         raise
+    finally:
+        patience.cancel()

@@ -27,6 +27,7 @@ SCRATCH_SETTINGS: Mapping[str, str] = MappingProxyType(
         "wal_level": "minimal",  # a table made and filled in one transaction writes no log
         "max_wal_senders": "0",
         "archive_mode": "off",
+        "jit": "off",  # it compiles for seconds what runs for milliseconds
         "autovacuum": "off",  # it would only compete with the restore
         "max_wal_size": "1GB",
         "checkpoint_timeout": "1h",
