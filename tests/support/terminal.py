@@ -65,6 +65,22 @@ class Terminal:
         """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
+    def interrupt_question(self) -> int:
+        """Ctrl-C at a question, once more where nothing comes of it; the exit code.
+
+        Between writing the question and reading the answer Python hears of no signal. No person is
+        so quick; we are.
+        """
+        for _ in range(30):
+            self.interrupt()
+            until = time.monotonic() + 2
+            while self._read(0.2):
+                if time.monotonic() > until:
+                    break
+            else:
+                return self.process.wait(10)
+        raise TimeoutError("it does not end")
+
     def finish(self, seconds: float = 60) -> int:
         """Read to the end; the exit code."""
         deadline = time.monotonic() + seconds

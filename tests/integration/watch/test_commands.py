@@ -401,8 +401,7 @@ def test_interrupting_the_question_hits_nobody(
     terminal = watched15.terminal("kill", str(sleepy.pid))
     terminals.append(terminal)
     terminal.await_text("[y/N]:")
-    terminal.interrupt()
-    assert terminal.finish() == 130
+    assert terminal.interrupt_question() == 130
     assert sleepy.fate() is None
 
 
