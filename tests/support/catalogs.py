@@ -17,7 +17,7 @@ from support.postgres import Database
 from guardian.adapters.catalog import rows
 from guardian.adapters.catalog.catalog import SqlCatalog, open_catalog
 from guardian.adapters.catalog.engine import parse_url
-from guardian.adapters.catalog.models import Backup, Copy, StoredManifest
+from guardian.adapters.catalog.models import BACKUPS, COPIES, MANIFESTS
 from guardian.backup.manifest import encode_manifest
 from guardian.model import (
     BackupId,
@@ -201,13 +201,13 @@ def fill(catalog: Catalog, count: int, refs: Sequence[DatabaseRef]) -> None:
     json_text = encode_manifest(made[0]).decode()
     with catalog._database.writing() as connection:
         connection.execute(
-            insert(Backup), [{"id": one.id, **rows.manifest_values(one)} for one in made]
+            insert(BACKUPS), [{"id": one.id, **rows.manifest_values(one)} for one in made]
         )
         connection.execute(
-            insert(StoredManifest), [{"backup_id": one.id, "manifest": json_text} for one in made]
+            insert(MANIFESTS), [{"backup_id": one.id, "manifest": json_text} for one in made]
         )
         connection.execute(
-            insert(Copy),
+            insert(COPIES),
             [
                 {"backup_id": one.id, **rows.copy_values(position, outcome)}
                 for one in made

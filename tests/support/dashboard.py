@@ -18,7 +18,7 @@ from support.catalogs import manifest as a_manifest
 
 from guardian.adapters.catalog import rows as catalog_rows
 from guardian.adapters.catalog.catalog import SqlCatalog, open_catalog
-from guardian.adapters.catalog.models import Backup, Copy, Proof, StoredManifest
+from guardian.adapters.catalog.models import BACKUPS, COPIES, MANIFESTS, PROOFS
 from guardian.backup.manifest import encode_manifest
 from guardian.errors import Cause
 from guardian.escalate.model import (
@@ -348,10 +348,10 @@ def fill_nights(catalog: SqlCatalog, refs: Sequence[DatabaseRef], days: int) -> 
             if drilled:
                 proofs.append(_proof(identity, proven_at, size, fate, dice))
     with catalog._database.writing() as connection:
-        connection.execute(insert(Backup), backups)
-        connection.execute(insert(StoredManifest), manifests)
-        connection.execute(insert(Copy), copies)
-        connection.execute(insert(Proof), proofs)
+        connection.execute(insert(BACKUPS), backups)
+        connection.execute(insert(MANIFESTS), manifests)
+        connection.execute(insert(COPIES), copies)
+        connection.execute(insert(PROOFS), proofs)
 
 
 def _fate(dice: random.Random, place: int, night: int) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import inspect
 
 from guardian.adapters.catalog.engine import Database
 from guardian.adapters.catalog.failures import folder_error
-from guardian.adapters.catalog.models import Base
+from guardian.adapters.catalog.models import METADATA
 from guardian.adapters.catalog.schema import HEAD, current_revision
 from guardian.errors import DamagedCatalogError
 from guardian.ports import Clock
@@ -51,7 +51,7 @@ def _look(database: Database) -> None:
         if found != "ok":
             raise DamagedCatalogError(f"catalog {database.place} is damaged ({found})")
         if current_revision(connection, database.place) == HEAD:
-            missing = set(Base.metadata.tables) - set(inspect(connection).get_table_names())
+            missing = set(METADATA.tables) - set(inspect(connection).get_table_names())
             if missing:
                 raise DamagedCatalogError(f"catalog {database.place} lacks {', '.join(missing)}")
 

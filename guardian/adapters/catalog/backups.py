@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, exists, func, insert, or_, select, update
-from sqlalchemy.orm import aliased
 
 from guardian.adapters.catalog import rows, rules
-from guardian.adapters.catalog.models import Backup, Copy, Pin, Proof, StoredManifest
+from guardian.adapters.catalog.models import BACKUPS, COPIES, MANIFESTS, PINS, PROOFS
 from guardian.backup.manifest import encode_manifest
 from guardian.errors import Cause
 from guardian.model import (
@@ -28,37 +27,37 @@ from guardian.model import (
 )
 
 _COLUMNS = [
-    *(one for one in Backup.__table__.columns if one.name not in {"lease_token", "holder"}),
-    exists().where(Pin.backup_id == Backup.id).label("pinned"),
-    Proof.fetch_seconds,
-    Proof.restore_seconds,
-    Proof.compare_seconds,
-    Proof.seconds.label("drilled_seconds"),
-    Proof.tables.label("drilled_tables"),
-    Proof.rows.label("drilled_rows"),
+    *(one for one in BACKUPS.c if one.name not in {"lease_token", "holder"}),
+    exists().where(PINS.c.backup_id == BACKUPS.c.id).label("pinned"),
+    PROOFS.c.fetch_seconds,
+    PROOFS.c.restore_seconds,
+    PROOFS.c.compare_seconds,
+    PROOFS.c.seconds.label("drilled_seconds"),
+    PROOFS.c.tables.label("drilled_tables"),
+    PROOFS.c.rows.label("drilled_rows"),
 ]
-_Drill = aliased(Proof)
+_DRILLS = PROOFS.alias()
 _DECIDES = (
-    select(func.max(_Drill.number))
+    select(func.max(_DRILLS.c.number))
     .where(
-        _Drill.backup_id == Backup.id,
-        _Drill.at == Backup.proven_at,
-        _Drill.result != ProofResult.INCONCLUSIVE.value,
+        _DRILLS.c.backup_id == BACKUPS.c.id,
+        _DRILLS.c.at == BACKUPS.c.proven_at,
+        _DRILLS.c.result != ProofResult.INCONCLUSIVE.value,
     )
-    .correlate(Backup)
+    .correlate(BACKUPS)
     .scalar_subquery()
 )
 """The number of the drill that a backup's ``proven`` is of."""
 LIES_SOMEWHERE = and_(
-    Backup.status == RunStatus.SUCCEEDED.value,
+    BACKUPS.c.status == RunStatus.SUCCEEDED.value,
     exists().where(
-        Copy.backup_id == Backup.id,
-        Copy.status == StoreStatus.SUCCEEDED.value,
-        Copy.deleted_at.is_(None),
+        COPIES.c.backup_id == BACKUPS.c.id,
+        COPIES.c.status == StoreStatus.SUCCEEDED.value,
+        COPIES.c.deleted_at.is_(None),
     ),
 )
-_NEWEST_SNAPSHOT = (Backup.snapshot_at.desc(), Backup.number.desc())
-_NEWEST_START = (Backup.started_at.desc(), Backup.number.desc())
+_NEWEST_SNAPSHOT = (BACKUPS.c.snapshot_at.desc(), BACKUPS.c.number.desc())
+_NEWEST_START = (BACKUPS.c.started_at.desc(), BACKUPS.c.number.desc())
 
 
 def listing(
@@ -73,21 +72,21 @@ def listing(
     """Records in order, in two queries however many they are."""
     chosen: Select[Any] = (
         select(*_COLUMNS)
-        .select_from(Backup)
-        .outerjoin(Proof, Proof.number == _DECIDES)
+        .select_from(BACKUPS)
+        .outerjoin(PROOFS, PROOFS.c.number == _DECIDES)
         .where(*conditions)
     )
     if server is not None:
-        chosen = chosen.where(Backup.server == server)
+        chosen = chosen.where(BACKUPS.c.server == server)
     if database is not None:
-        chosen = chosen.where(Backup.database == database)
+        chosen = chosen.where(BACKUPS.c.database == database)
     chosen = chosen.order_by(*(_NEWEST_START if by_start else _NEWEST_SNAPSHOT)).limit(limit)
     if offset:
         chosen = chosen.offset(offset)
     copies = (
-        select(Copy.__table__)
-        .where(Copy.backup_id.in_(select(chosen.subquery().c.id)))
-        .order_by(Copy.backup_id, Copy.position)
+        select(COPIES)
+        .where(COPIES.c.backup_id.in_(select(chosen.subquery().c.id)))
+        .order_by(COPIES.c.backup_id, COPIES.c.position)
     )
     of_backup: dict[str, list[Any]] = defaultdict(list)
     for copy in connection.execute(copies).all():
@@ -109,8 +108,8 @@ def proven_before(
     found = listing(
         connection,
         LIES_SOMEWHERE,
-        Backup.proven.is_(True),
-        Backup.snapshot_at < instant,
+        BACKUPS.c.proven.is_(True),
+        BACKUPS.c.snapshot_at < instant,
         server=ref.server,
         database=ref.database,
         limit=1,
@@ -120,23 +119,23 @@ def proven_before(
 
 def by_prefix(connection: Connection, prefix: str) -> list[BackupRecord]:
     """Those whose id starts so, case and all (LIKE differs between databases in that)."""
-    matches = func.substr(Backup.id, 1, len(prefix)) == prefix
+    matches = func.substr(BACKUPS.c.id, 1, len(prefix)) == prefix
     return listing(connection, LIES_SOMEWHERE, matches)
 
 
 def one(connection: Connection, backup: BackupId) -> BackupRecord | None:
     """One try or backup."""
-    return next(iter(listing(connection, Backup.id == backup)), None)
+    return next(iter(listing(connection, BACKUPS.c.id == backup)), None)
 
 
 def begin(
     connection: Connection, backup: BackupId, ref: DatabaseRef, at: datetime, lease: Lease
 ) -> None:
     """A try that runs."""
-    if connection.scalar(select(Backup.id).where(Backup.id == backup)) is not None:
+    if connection.scalar(select(BACKUPS.c.id).where(BACKUPS.c.id == backup)) is not None:
         raise rules.taken(backup)
     connection.execute(
-        insert(Backup).values(
+        insert(BACKUPS).values(
             id=backup,
             server=ref.server,
             database=ref.database,
@@ -154,23 +153,23 @@ def begin(
 def succeed(connection: Connection, manifest: Manifest, copies: list[dict[str, Any]]) -> None:
     """Write down a backup that lies in stores, whatever was known of it before."""
     values = rows.manifest_values(manifest)
-    changed = connection.execute(update(Backup).where(Backup.id == manifest.id).values(values))
+    changed = connection.execute(update(BACKUPS).where(BACKUPS.c.id == manifest.id).values(values))
     if not changed.rowcount:
-        connection.execute(insert(Backup).values(id=manifest.id, **values))
+        connection.execute(insert(BACKUPS).values(id=manifest.id, **values))
     text = {"manifest": encode_manifest(manifest).decode()}
-    put(connection, StoredManifest, {"backup_id": manifest.id}, text)
+    put(connection, MANIFESTS, {"backup_id": manifest.id}, text)
     put_copies(connection, manifest.id, copies)
 
 
 def put_copies(connection: Connection, backup: BackupId, copies: list[dict[str, Any]]) -> None:
     """Write down what became of a backup in stores, over what was known before."""
     for values in copies:
-        put(connection, Copy, {"backup_id": backup, "store": values["store"]}, values)
+        put(connection, COPIES, {"backup_id": backup, "store": values["store"]}, values)
 
 
 def next_position(connection: Connection, backup: BackupId, store: str) -> int:
     """Where a store stands in the order of a backup's stores: as before, or last."""
-    query = select(Copy.store, Copy.position).where(Copy.backup_id == backup)
+    query = select(COPIES.c.store, COPIES.c.position).where(COPIES.c.backup_id == backup)
     known: dict[str, int] = {row.store: row.position for row in connection.execute(query)}
     return known.get(store, max(known.values(), default=-1) + 1)
 
@@ -185,7 +184,9 @@ def fail(
     outcomes: Sequence[StoreOutcome],
 ) -> None:
     """End a try that did not succeed."""
-    found = connection.scalar(select(Backup.status).where(Backup.id == backup).with_for_update())
+    found = connection.scalar(
+        select(BACKUPS.c.status).where(BACKUPS.c.id == backup).with_for_update()
+    )
     if found is None:
         raise rules.unknown(backup)
     if found == RunStatus.SUCCEEDED.value:
@@ -209,38 +210,38 @@ def end(
 ) -> None:
     """Set how a try ended."""
     connection.execute(
-        update(Backup)
-        .where(Backup.id == backup)
+        update(BACKUPS)
+        .where(BACKUPS.c.id == backup)
         .values(status=status.value, finished_at=at, cause=cause.value, error=message)
     )
 
 
 def running_locked(connection: Connection, ref: DatabaseRef | None) -> list[Any]:
     """The rows of tries that run; none of them ends before this transaction does."""
-    query = select(Backup.id, Backup.lease_token, Backup.holder).where(
-        Backup.status == RunStatus.RUNNING.value
+    query = select(BACKUPS.c.id, BACKUPS.c.lease_token, BACKUPS.c.holder).where(
+        BACKUPS.c.status == RunStatus.RUNNING.value
     )
     if ref is not None:
-        query = query.where(Backup.server == ref.server, Backup.database == ref.database)
-    return list(connection.execute(query.order_by(Backup.number).with_for_update()))
+        query = query.where(BACKUPS.c.server == ref.server, BACKUPS.c.database == ref.database)
+    return list(connection.execute(query.order_by(BACKUPS.c.number).with_for_update()))
 
 
 def failures(connection: Connection, ref: DatabaseRef) -> int:
     """Failed tries that began after the last that succeeded."""
-    later = aliased(Backup)
+    later = BACKUPS.alias()
     succeeded_later = exists().where(
-        later.server == ref.server,
-        later.database == ref.database,
-        later.status == RunStatus.SUCCEEDED.value,
+        later.c.server == ref.server,
+        later.c.database == ref.database,
+        later.c.status == RunStatus.SUCCEEDED.value,
         or_(
-            later.started_at > Backup.started_at,
-            and_(later.started_at == Backup.started_at, later.number > Backup.number),
+            later.c.started_at > BACKUPS.c.started_at,
+            and_(later.c.started_at == BACKUPS.c.started_at, later.c.number > BACKUPS.c.number),
         ),
     )
-    query = select(func.count(Backup.number)).where(
-        Backup.server == ref.server,
-        Backup.database == ref.database,
-        Backup.status == RunStatus.FAILED.value,
+    query = select(func.count(BACKUPS.c.number)).where(
+        BACKUPS.c.server == ref.server,
+        BACKUPS.c.database == ref.database,
+        BACKUPS.c.status == RunStatus.FAILED.value,
         ~succeeded_later,
     )
     return connection.execute(query).scalar_one()
@@ -248,7 +249,7 @@ def failures(connection: Connection, ref: DatabaseRef) -> int:
 
 def require(connection: Connection, backup: BackupId) -> None:
     """Raise NotFoundError unless the backup is known; lock its row."""
-    query = select(Backup.id).where(Backup.id == backup).with_for_update()
+    query = select(BACKUPS.c.id).where(BACKUPS.c.id == backup).with_for_update()
     if connection.scalar(query) is None:
         raise rules.unknown(backup)
 

@@ -12,7 +12,7 @@ from guardian.adapters.catalog import backups, leases, rows, rules
 from guardian.adapters.catalog.engine import Database
 from guardian.adapters.catalog.escalation import SqlEscalation
 from guardian.adapters.catalog.history import SqlHistory
-from guardian.adapters.catalog.models import Backup, Copy, LoggedEvent, Pin, Proof, StoredManifest
+from guardian.adapters.catalog.models import BACKUPS, COPIES, EVENTS, MANIFESTS, PINS, PROOFS
 from guardian.adapters.catalog.schema import ensure_schema
 from guardian.adapters.catalog.trend import SqlTrend
 from guardian.adapters.catalog.watch import SqlWatch
@@ -136,7 +136,9 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
                     connection, row.id, RunStatus.INTERRUPTED, at, Cause.INTERRUPTED, message
                 )
                 dead.append(row.id)
-            return backups.listing(connection, Backup.id.in_(dead), by_start=True) if dead else []
+            return (
+                backups.listing(connection, BACKUPS.c.id.in_(dead), by_start=True) if dead else []
+            )
 
     def backups(
         self, server: str | None = None, database: str | None = None, limit: int | None = None
@@ -166,7 +168,7 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
 
     def manifest(self, backup: BackupId) -> Manifest | None:
         """The manifest as committed. Raises ManifestError when it is damaged."""
-        query = select(StoredManifest.manifest).where(StoredManifest.backup_id == backup)
+        query = select(MANIFESTS.c.manifest).where(MANIFESTS.c.backup_id == backup)
         with self._database.reading() as connection:
             text = connection.scalar(query)
         return None if text is None else decode_manifest(text.encode())
@@ -178,8 +180,8 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
 
     def forget_copy(self, backup: BackupId, store: str, at: datetime) -> None:
         """The backup no longer lies in that store."""
-        change = update(Copy).where(
-            Copy.backup_id == backup, Copy.store == store, Copy.deleted_at.is_(None)
+        change = update(COPIES).where(
+            COPIES.c.backup_id == backup, COPIES.c.store == store, COPIES.c.deleted_at.is_(None)
         )
         with self._database.writing() as connection:
             connection.execute(change.values(deleted_at=at))
@@ -196,39 +198,39 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
         values = {"pinned_at": at, "pinned_by": by, "reason": reason}
         with self._database.writing() as connection:
             backups.require(connection, backup)
-            backups.put(connection, Pin, {"backup_id": backup}, values)
+            backups.put(connection, PINS, {"backup_id": backup}, values)
 
     def unpin(self, backup: BackupId) -> None:
         """Let retention decide again."""
         with self._database.writing() as connection:
-            connection.execute(delete(Pin).where(Pin.backup_id == backup))
+            connection.execute(delete(PINS).where(PINS.c.backup_id == backup))
 
     def record_proof(self, proof: ProofRecord) -> None:
         """Note a drill; the latest conclusive one decides. Raises NotFoundError."""
-        later = update(Backup).where(
-            Backup.id == proof.backup,
-            Backup.proven_at.is_(None) | (Backup.proven_at <= proof.at),
+        later = update(BACKUPS).where(
+            BACKUPS.c.id == proof.backup,
+            BACKUPS.c.proven_at.is_(None) | (BACKUPS.c.proven_at <= proof.at),
         )
         with self._database.writing() as connection:
             backups.require(connection, proof.backup)
-            connection.execute(insert(Proof).values(rows.proof_values(proof)))
+            connection.execute(insert(PROOFS).values(rows.proof_values(proof)))
             if proof.proven is not None:
                 connection.execute(later.values(proven=proof.proven, proven_at=proof.at))
 
     def proofs(self, backup: BackupId) -> Sequence[ProofRecord]:
         """The drills of one backup, the latest first."""
-        query = select(Proof.__table__).where(Proof.backup_id == backup)
+        query = select(PROOFS).where(PROOFS.c.backup_id == backup)
         with self._database.reading() as connection:
-            found = connection.execute(query.order_by(Proof.at.desc(), Proof.number.desc()))
+            found = connection.execute(query.order_by(PROOFS.c.at.desc(), PROOFS.c.number.desc()))
             return [rows.proof(row) for row in found]
 
     def drills(self, ref: DatabaseRef, limit: int | None = None) -> Sequence[ProofRecord]:
         """The drills of all backups of one database, the latest first."""
         query = (
-            select(Proof.__table__)
-            .join(Backup, Backup.id == Proof.backup_id)
-            .where(Backup.server == ref.server, Backup.database == ref.database)
-            .order_by(Proof.at.desc(), Proof.number.desc())
+            select(PROOFS)
+            .join(BACKUPS, BACKUPS.c.id == PROOFS.c.backup_id)
+            .where(BACKUPS.c.server == ref.server, BACKUPS.c.database == ref.database)
+            .order_by(PROOFS.c.at.desc(), PROOFS.c.number.desc())
             .limit(limit)
         )
         with self._database.reading() as connection:
@@ -237,14 +239,14 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
     def record_event(self, event: Event) -> None:
         """Append to the log of what happened."""
         with self._database.writing() as connection:
-            connection.execute(insert(LoggedEvent).values(rows.event_values(rules.settled(event))))
+            connection.execute(insert(EVENTS).values(rows.event_values(rules.settled(event))))
 
     def events(self, limit: int = 100, kind: str | None = None) -> Sequence[Event]:
         """The newest events first."""
-        query: Select[Any] = select(LoggedEvent.__table__)
+        query: Select[Any] = select(EVENTS)
         if kind is not None:
-            query = query.where(LoggedEvent.kind == kind)
-        query = query.order_by(LoggedEvent.at.desc(), LoggedEvent.number.desc()).limit(limit)
+            query = query.where(EVENTS.c.kind == kind)
+        query = query.order_by(EVENTS.c.at.desc(), EVENTS.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             return [rows.event(row) for row in connection.execute(query)]
 

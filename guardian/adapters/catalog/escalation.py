@@ -21,18 +21,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased
 
 from guardian.adapters.catalog import backups, escalation_rows, rules
 from guardian.adapters.catalog.engine import Database
-from guardian.adapters.catalog.models import (
-    ChannelMemo,
-    ChannelState,
-    OutboxRow,
-    StoredIncident,
-    StoredSilence,
-    TimelineEntry,
-)
+from guardian.adapters.catalog.models import CHANNELS, INCIDENTS, MEMOS, OUTBOX, SILENCES, TIMELINE
 from guardian.errors import CatalogError
 from guardian.escalate.model import (
     Change,
@@ -47,8 +39,8 @@ from guardian.escalate.model import (
     Standing,
 )
 
-_NEWEST = (StoredIncident.opened_at.desc(), StoredIncident.number.desc())
-_WORST = (OutboxRow.severity, OutboxRow.number)
+_NEWEST = (INCIDENTS.c.opened_at.desc(), INCIDENTS.c.number.desc())
+_WORST = (OUTBOX.c.severity, OUTBOX.c.number)
 _WAITING = Standing.WAITING.value
 
 
@@ -73,24 +65,24 @@ class SqlEscalation:
         """Newest opening first; ``since``: only those changed at or after it."""
         conditions = [_is_open()] if only_open else []
         if since is not None:
-            conditions.append(StoredIncident.updated_at >= since)
+            conditions.append(INCIDENTS.c.updated_at >= since)
         return self._incidents(*conditions, limit=limit)
 
     def find_incidents(self, id_prefix: str) -> Sequence[Incident]:
         """Those whose id starts so, newest opening first."""
         prefix = rules.printable(id_prefix)
-        return self._incidents(func.substr(StoredIncident.id, 1, len(prefix)) == prefix)
+        return self._incidents(func.substr(INCIDENTS.c.id, 1, len(prefix)) == prefix)
 
     def latest_incident(self, key: str) -> Incident | None:
         """The newest one of that key, open or resolved."""
-        found = self._incidents(StoredIncident.key == rules.printable(key), limit=1)
+        found = self._incidents(INCIDENTS.c.key == rules.printable(key), limit=1)
         return next(iter(found), None)
 
     def timeline(self, incident: IncidentId) -> Sequence[Entry]:
         """Its entries, oldest first, in the order in which they were written."""
-        query = select(TimelineEntry.__table__).where(TimelineEntry.incident_id == incident)
+        query = select(TIMELINE).where(TIMELINE.c.incident_id == incident)
         with self._database.reading() as connection:
-            found = connection.execute(query.order_by(TimelineEntry.number))
+            found = connection.execute(query.order_by(TIMELINE.c.number))
             return [escalation_rows.entry(row) for row in found]
 
     def apply(self, change: Change) -> None:
@@ -106,36 +98,37 @@ class SqlEscalation:
 
     def waiting(self, now: datetime, limit: int = 500) -> Sequence[Envelope]:
         """Envelopes that wait and are due, of each order the first alone, the worst first."""
-        earlier = aliased(OutboxRow)
+        earlier = OUTBOX.alias()
         has_earlier = exists().where(
-            earlier.standing == _WAITING,
-            earlier.dedup_key == OutboxRow.dedup_key,
-            earlier.channel == OutboxRow.channel,
-            tuple_(earlier.position, earlier.number) < tuple_(OutboxRow.position, OutboxRow.number),
+            earlier.c.standing == _WAITING,
+            earlier.c.dedup_key == OUTBOX.c.dedup_key,
+            earlier.c.channel == OUTBOX.c.channel,
+            tuple_(earlier.c.position, earlier.c.number)
+            < tuple_(OUTBOX.c.position, OUTBOX.c.number),
         )
-        place = func.row_number().over(partition_by=OutboxRow.channel, order_by=_WORST)
+        place = func.row_number().over(partition_by=OUTBOX.c.channel, order_by=_WORST)
         due = (
-            select(OutboxRow.number.label("due"), place.label("place"))
-            .where(OutboxRow.standing == _WAITING, OutboxRow.next_at <= now, ~has_earlier)
+            select(OUTBOX.c.number.label("due"), place.label("place"))
+            .where(OUTBOX.c.standing == _WAITING, OUTBOX.c.next_at <= now, ~has_earlier)
             .subquery()
         )
-        chosen = OutboxRow.number.in_(select(due.c.due).where(due.c.place <= limit))
+        chosen = OUTBOX.c.number.in_(select(due.c.due).where(due.c.place <= limit))
         return self._envelopes(chosen, order=_WORST)
 
     def outstanding(self) -> int:
         """How many envelopes wait, due or not."""
-        query = select(func.count(OutboxRow.number)).where(OutboxRow.standing == _WAITING)
+        query = select(func.count(OUTBOX.c.number)).where(OUTBOX.c.standing == _WAITING)
         with self._database.reading() as connection:
             return connection.execute(query).scalar_one()
 
     def undelivered(self, limit: int = 100) -> Sequence[Envelope]:
         """Those that no channel took, newest first."""
-        lost = OutboxRow.standing == Standing.UNDELIVERABLE.value
-        return self._envelopes(lost, limit=limit, order=(OutboxRow.number.desc(),))
+        lost = OUTBOX.c.standing == Standing.UNDELIVERABLE.value
+        return self._envelopes(lost, limit=limit, order=(OUTBOX.c.number.desc(),))
 
     def envelopes(self, incident: IncidentId) -> Sequence[Envelope]:
         """All of one incident, oldest first."""
-        return self._envelopes(OutboxRow.incident_id == incident)
+        return self._envelopes(OUTBOX.c.incident_id == incident)
 
     def settle(self, settlement: Settlement) -> Sequence[Envelope]:
         """Write all of it, or nothing; returns the new rows with their ids."""
@@ -149,33 +142,33 @@ class SqlEscalation:
                     "dedup_key": rules.printable(dedup_key),
                     "channel": rules.printable(channel),
                 }
-                backups.put(connection, ChannelMemo, key, {"memo": memo})
+                backups.put(connection, MEMOS, key, {"memo": memo})
             _add_entries(connection, settlement.entries)
             return _add_envelopes(connection, (*past_the_outbox, *settlement.follow_ups))
 
     def finished_storms(self) -> Sequence[Envelope]:
         """Storms' messages that were delivered, whose incidents have all been resolved since."""
-        end, member = aliased(OutboxRow), aliased(OutboxRow)
+        end, member = OUTBOX.alias(), OUTBOX.alias()
         ended = exists().where(
-            end.dedup_key == OutboxRow.dedup_key,
-            end.channel == OutboxRow.channel,
-            end.kind == MessageKind.RESOLVED.value,
+            end.c.dedup_key == OUTBOX.c.dedup_key,
+            end.c.channel == OUTBOX.c.channel,
+            end.c.kind == MessageKind.RESOLVED.value,
         )
         is_resolved = exists().where(
-            StoredIncident.id == member.incident_id, StoredIncident.open_key.is_(None)
+            INCIDENTS.c.id == member.c.incident_id, INCIDENTS.c.open_key.is_(None)
         )
         lasts = exists().where(
-            member.told_in == OutboxRow.dedup_key, member.incident_id.is_not(None), ~is_resolved
+            member.c.told_in == OUTBOX.c.dedup_key, member.c.incident_id.is_not(None), ~is_resolved
         )
-        is_storm = OutboxRow.kind == MessageKind.STORM.value
-        delivered = OutboxRow.standing == Standing.DELIVERED.value
+        is_storm = OUTBOX.c.kind == MessageKind.STORM.value
+        delivered = OUTBOX.c.standing == Standing.DELIVERED.value
         return self._envelopes(and_(delivered, is_storm, ~ended, ~lasts))
 
     def memo(self, dedup_key: str, channel: str) -> str | None:
         """What the channel wanted to know again with the next message of that dedup key."""
-        query = select(ChannelMemo.memo).where(
-            ChannelMemo.dedup_key == rules.printable(dedup_key),
-            ChannelMemo.channel == rules.printable(channel),
+        query = select(MEMOS.c.memo).where(
+            MEMOS.c.dedup_key == rules.printable(dedup_key),
+            MEMOS.c.channel == rules.printable(channel),
         )
         with self._database.reading() as connection:
             return connection.scalar(query)
@@ -184,7 +177,7 @@ class SqlEscalation:
 
     def channel_health(self) -> Sequence[ChannelHealth]:
         """Of every channel that was ever used, in order of name."""
-        query = select(ChannelState.__table__).order_by(ChannelState.channel)
+        query = select(CHANNELS).order_by(CHANNELS.c.channel)
         with self._database.reading() as connection:
             return [escalation_rows.health(row) for row in connection.execute(query)]
 
@@ -192,32 +185,28 @@ class SqlEscalation:
         """In the place of what was there."""
         values = escalation_rows.health_values(health)
         with self._database.writing() as connection:
-            backups.put(connection, ChannelState, {"channel": health.channel}, values)
+            backups.put(connection, CHANNELS, {"channel": health.channel}, values)
 
     def add_silence(self, silence: Silence) -> None:
         """Keep it. Raises CatalogError when its id is taken."""
         with self._database.writing() as connection:
             try:
-                connection.execute(
-                    insert(StoredSilence).values(escalation_rows.silence_values(silence))
-                )
+                connection.execute(insert(SILENCES).values(escalation_rows.silence_values(silence)))
             except IntegrityError:
                 raise CatalogError(f"silence {silence.id} is there already") from None
 
     def silences(self, now: datetime | None = None) -> Sequence[Silence]:
         """All, or those that hold now or later; the earliest end first."""
-        query: Select[Any] = select(StoredSilence.__table__)
+        query: Select[Any] = select(SILENCES)
         if now is not None:
-            query = query.where(StoredSilence.ends_at > now)
-        query = query.order_by(StoredSilence.ends_at, StoredSilence.id)
+            query = query.where(SILENCES.c.ends_at > now)
+        query = query.order_by(SILENCES.c.ends_at, SILENCES.c.id)
         with self._database.reading() as connection:
             return [escalation_rows.silence(row) for row in connection.execute(query)]
 
     def end_silence(self, silence: str, at: datetime) -> None:
         """End it now. Raises NotFoundError when there is none such, or it has ended."""
-        change = update(StoredSilence).where(
-            StoredSilence.id == silence, StoredSilence.ends_at > at
-        )
+        change = update(SILENCES).where(SILENCES.c.id == silence, SILENCES.c.ends_at > at)
         with self._database.writing() as connection:
             if not connection.execute(change.values(ends_at=at)).rowcount:
                 raise rules.no_silence(silence)
@@ -226,41 +215,41 @@ class SqlEscalation:
         """Drop resolved incidents of that age with all that belongs to them; returns how many."""
         before = now - older_than
         waits = exists().where(
-            OutboxRow.incident_id == StoredIncident.id, OutboxRow.standing == _WAITING
+            OUTBOX.c.incident_id == INCIDENTS.c.id, OUTBOX.c.standing == _WAITING
         )
         with self._database.writing() as connection:
             dropped = connection.execute(
-                delete(StoredIncident).where(StoredIncident.resolved_at < before, ~waits)
+                delete(INCIDENTS).where(INCIDENTS.c.resolved_at < before, ~waits)
             ).rowcount
             _drop_orphans(connection, before)
             return dropped
 
     def _incidents(self, *conditions: Any, limit: int | None = None) -> list[Incident]:
-        query = select(StoredIncident.__table__).where(*conditions)
+        query = select(INCIDENTS).where(*conditions)
         with self._database.reading() as connection:
             found = connection.execute(query.order_by(*_NEWEST).limit(limit))
             return [escalation_rows.incident(row) for row in found]
 
     def _envelopes(
-        self, condition: Any, limit: int | None = None, order: Sequence[Any] = (OutboxRow.number,)
+        self, condition: Any, limit: int | None = None, order: Sequence[Any] = (OUTBOX.c.number,)
     ) -> list[Envelope]:
-        query = select(OutboxRow.__table__).where(condition).order_by(*order).limit(limit)
+        query = select(OUTBOX).where(condition).order_by(*order).limit(limit)
         with self._database.reading() as connection:
             return [escalation_rows.envelope(row) for row in connection.execute(query)]
 
 
 def _is_open() -> Any:
-    return StoredIncident.open_key.is_not(None)
+    return INCIDENTS.c.open_key.is_not(None)
 
 
 def _write_incident(connection: Connection, changed: Incident) -> None:
     values = escalation_rows.incident_values(changed)
     try:
         if changed.version == 0:
-            connection.execute(insert(StoredIncident).values(values))
+            connection.execute(insert(INCIDENTS).values(values))
             return
-        known = update(StoredIncident).where(
-            StoredIncident.id == values["id"], StoredIncident.version == changed.version
+        known = update(INCIDENTS).where(
+            INCIDENTS.c.id == values["id"], INCIDENTS.c.version == changed.version
         )
         if not connection.execute(known.values(values)).rowcount:
             raise rules.stale(changed)
@@ -270,51 +259,45 @@ def _write_incident(connection: Connection, changed: Incident) -> None:
 
 def _supersede(connection: Connection, incidents: Sequence[IncidentId]) -> None:
     if incidents:
-        needless = update(OutboxRow).where(
-            OutboxRow.incident_id.in_(incidents),
-            OutboxRow.standing == _WAITING,
-            OutboxRow.kind.in_([kind.value for kind in rules.NEEDLESS_LATER]),
+        needless = update(OUTBOX).where(
+            OUTBOX.c.incident_id.in_(incidents),
+            OUTBOX.c.standing == _WAITING,
+            OUTBOX.c.kind.in_([kind.value for kind in rules.NEEDLESS_LATER]),
         )
         connection.execute(needless.values(standing=Standing.SUPERSEDED.value))
 
 
 def _add_entries(connection: Connection, entries: Iterable[Entry]) -> None:
     for one in entries:
-        connection.execute(insert(TimelineEntry).values(escalation_rows.entry_values(one)))
+        connection.execute(insert(TIMELINE).values(escalation_rows.entry_values(one)))
 
 
 def _add_envelopes(connection: Connection, envelopes: Iterable[Envelope]) -> list[Envelope]:
     added = []
     for one in envelopes:
         values = escalation_rows.envelope_values(one)
-        done = connection.execute(insert(OutboxRow).values(values))
+        done = connection.execute(insert(OUTBOX).values(values))
         (number,) = done.inserted_primary_key or (0,)
         added.append(replace(one, id=int(number)))
     return added
 
 
 def _settle(connection: Connection, sent: Envelope) -> None:
-    row = update(OutboxRow).where(OutboxRow.number == sent.id)
+    row = update(OUTBOX).where(OUTBOX.c.number == sent.id)
     if sent.standing is not Standing.DELIVERED:
-        row = row.where(OutboxRow.standing == _WAITING)
+        row = row.where(OUTBOX.c.standing == _WAITING)
     connection.execute(row.values(escalation_rows.outcome_values(sent)))
 
 
 def _drop_orphans(connection: Connection, before: datetime) -> None:
     """Drop what is as old and belongs to no incident, or to none any more."""
-    kept = select(StoredIncident.id)
-    of_nobody = or_(OutboxRow.incident_id.is_(None), OutboxRow.incident_id.not_in(kept))
+    kept = select(INCIDENTS.c.id)
+    of_nobody = or_(OUTBOX.c.incident_id.is_(None), OUTBOX.c.incident_id.not_in(kept))
     connection.execute(
-        delete(OutboxRow).where(
-            OutboxRow.created_at < before, OutboxRow.standing != _WAITING, of_nobody
-        )
+        delete(OUTBOX).where(OUTBOX.c.created_at < before, OUTBOX.c.standing != _WAITING, of_nobody)
     )
     connection.execute(
-        delete(TimelineEntry).where(
-            TimelineEntry.at < before, TimelineEntry.incident_id.not_in(kept)
-        )
+        delete(TIMELINE).where(TIMELINE.c.at < before, TIMELINE.c.incident_id.not_in(kept))
     )
-    connection.execute(
-        delete(ChannelMemo).where(ChannelMemo.dedup_key.not_in(select(OutboxRow.dedup_key)))
-    )
-    connection.execute(delete(StoredSilence).where(StoredSilence.ends_at < before))
+    connection.execute(delete(MEMOS).where(MEMOS.c.dedup_key.not_in(select(OUTBOX.c.dedup_key))))
+    connection.execute(delete(SILENCES).where(SILENCES.c.ends_at < before))

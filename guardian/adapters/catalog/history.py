@@ -10,11 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, exists, func, or_, select
-from sqlalchemy.orm import aliased
 
 from guardian.adapters.catalog import backups
 from guardian.adapters.catalog.engine import Database
-from guardian.adapters.catalog.models import Backup, Copy, Pin, Proof
+from guardian.adapters.catalog.models import BACKUPS, COPIES, PINS, PROOFS
 from guardian.backup.history import (
     BackupFilter,
     BackupPage,
@@ -25,16 +24,16 @@ from guardian.backup.history import (
 )
 from guardian.model import BackupId, BackupRecord, DatabaseRef, ProofResult, RunStatus, StoreStatus
 
-_SUCCEEDED = Backup.status == RunStatus.SUCCEEDED.value
+_SUCCEEDED = BACKUPS.c.status == RunStatus.SUCCEEDED.value
 _LIES = backups.LIES_SOMEWHERE
 _CONDITIONS: dict[Wanted, Any] = {
     Wanted.BACKUPS: _LIES,
-    Wanted.PROVEN: and_(_LIES, Backup.proven.is_(True)),
-    Wanted.UNPROVEN: and_(_LIES, Backup.proven.is_(None)),
-    Wanted.REFUTED: and_(_LIES, Backup.proven.is_(False)),
-    Wanted.FAILED: Backup.status.in_([RunStatus.FAILED.value, RunStatus.INTERRUPTED.value]),
-    Wanted.RUNNING: Backup.status == RunStatus.RUNNING.value,
-    Wanted.KEPT: exists().where(Pin.backup_id == Backup.id),
+    Wanted.PROVEN: and_(_LIES, BACKUPS.c.proven.is_(True)),
+    Wanted.UNPROVEN: and_(_LIES, BACKUPS.c.proven.is_(None)),
+    Wanted.REFUTED: and_(_LIES, BACKUPS.c.proven.is_(False)),
+    Wanted.FAILED: BACKUPS.c.status.in_([RunStatus.FAILED.value, RunStatus.INTERRUPTED.value]),
+    Wanted.RUNNING: BACKUPS.c.status == RunStatus.RUNNING.value,
+    Wanted.KEPT: exists().where(PINS.c.backup_id == BACKUPS.c.id),
     Wanted.PRUNED: and_(_SUCCEEDED, ~_LIES),
 }
 
@@ -67,17 +66,17 @@ class SqlHistory:
     ) -> Sequence[TryPoint]:
         """Tries that began at or after that, oldest first; with ``limit``, the newest of them."""
         query = select(
-            Backup.id,
-            Backup.server,
-            Backup.database,
-            Backup.status,
-            Backup.started_at,
-            Backup.proven,
-            Backup.stored_bytes,
-            Backup.dumped_bytes,
+            BACKUPS.c.id,
+            BACKUPS.c.server,
+            BACKUPS.c.database,
+            BACKUPS.c.status,
+            BACKUPS.c.started_at,
+            BACKUPS.c.proven,
+            BACKUPS.c.stored_bytes,
+            BACKUPS.c.dumped_bytes,
         )
-        query = query.where(Backup.started_at >= since, *_of(ref))
-        query = query.order_by(Backup.started_at.desc(), Backup.number.desc()).limit(limit)
+        query = query.where(BACKUPS.c.started_at >= since, *_of(ref))
+        query = query.order_by(BACKUPS.c.started_at.desc(), BACKUPS.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         refs = _Refs()
@@ -100,18 +99,18 @@ class SqlHistory:
         """Drills that ended at or after that, oldest first; with ``limit``, the newest of them."""
         query = (
             select(
-                Proof.backup_id,
-                Backup.server,
-                Backup.database,
-                Proof.at,
-                Proof.result,
-                Proof.fetch_seconds,
-                Proof.restore_seconds,
-                Proof.seconds,
+                PROOFS.c.backup_id,
+                BACKUPS.c.server,
+                BACKUPS.c.database,
+                PROOFS.c.at,
+                PROOFS.c.result,
+                PROOFS.c.fetch_seconds,
+                PROOFS.c.restore_seconds,
+                PROOFS.c.seconds,
             )
-            .join(Backup, Backup.id == Proof.backup_id)
-            .where(Proof.at >= since, *_of(ref))
-            .order_by(Proof.at.desc(), Proof.number.desc())
+            .join(BACKUPS, BACKUPS.c.id == PROOFS.c.backup_id)
+            .where(PROOFS.c.at >= since, *_of(ref))
+            .order_by(PROOFS.c.at.desc(), PROOFS.c.number.desc())
             .limit(limit)
         )
         with self._database.reading() as connection:
@@ -133,7 +132,7 @@ class SqlHistory:
     def backup_page(self, wanted: BackupFilter, limit: int, offset: int = 0) -> BackupPage:
         """So many of a list, newest start first, and its length, as of one instant."""
         conditions = _conditions(wanted)
-        count = select(func.count(Backup.number)).where(*conditions)
+        count = select(func.count(BACKUPS.c.number)).where(*conditions)
         with self._database.reading() as connection:
             total = connection.execute(count).scalar_one()
             records = backups.listing(
@@ -152,18 +151,20 @@ class _Refs(dict[tuple[str, str], DatabaseRef]):
 def _standings() -> Select[Any]:
     """One row a database. Each inner question is answered by the index on its newest starts."""
     refs = (
-        select(Backup.server, Backup.database, func.min(Backup.started_at).label("first_at"))
-        .group_by(Backup.server, Backup.database)
+        select(
+            BACKUPS.c.server, BACKUPS.c.database, func.min(BACKUPS.c.started_at).label("first_at")
+        )
+        .group_by(BACKUPS.c.server, BACKUPS.c.database)
         .subquery()
     )
 
     def newest(*conditions: Any) -> Any:
-        one = aliased(Backup)
+        one = BACKUPS.alias()
         adapted = [condition(one) for condition in conditions]
         return (
-            select(one.id)
-            .where(one.server == refs.c.server, one.database == refs.c.database, *adapted)
-            .order_by(one.started_at.desc(), one.number.desc())
+            select(one.c.id)
+            .where(one.c.server == refs.c.server, one.c.database == refs.c.database, *adapted)
+            .order_by(one.c.started_at.desc(), one.c.number.desc())
             .limit(1)
             .correlate(refs)
             .scalar_subquery()
@@ -180,35 +181,35 @@ def _standings() -> Select[Any]:
 
 def _lies_somewhere(one: Any) -> Any:
     return and_(
-        one.status == RunStatus.SUCCEEDED.value,
+        one.c.status == RunStatus.SUCCEEDED.value,
         exists().where(
-            Copy.backup_id == one.id,
-            Copy.status == StoreStatus.SUCCEEDED.value,
-            Copy.deleted_at.is_(None),
+            COPIES.c.backup_id == one.c.id,
+            COPIES.c.status == StoreStatus.SUCCEEDED.value,
+            COPIES.c.deleted_at.is_(None),
         ),
     )
 
 
 def _failures(refs: Any) -> Any:
     """Failed tries that began after the last that succeeded, for each database."""
-    failed, good = aliased(Backup), aliased(Backup)
+    failed, good = BACKUPS.alias(), BACKUPS.alias()
     last_success = (
-        select(func.max(good.started_at))
+        select(func.max(good.c.started_at))
         .where(
-            good.server == refs.c.server,
-            good.database == refs.c.database,
-            good.status == RunStatus.SUCCEEDED.value,
+            good.c.server == refs.c.server,
+            good.c.database == refs.c.database,
+            good.c.status == RunStatus.SUCCEEDED.value,
         )
         .correlate(refs)
         .scalar_subquery()
     )
     return (
-        select(func.count(failed.number))
+        select(func.count(failed.c.number))
         .where(
-            failed.server == refs.c.server,
-            failed.database == refs.c.database,
-            failed.status == RunStatus.FAILED.value,
-            or_(last_success.is_(None), failed.started_at > last_success),
+            failed.c.server == refs.c.server,
+            failed.c.database == refs.c.database,
+            failed.c.status == RunStatus.FAILED.value,
+            or_(last_success.is_(None), failed.c.started_at > last_success),
         )
         .correlate(refs)
         .scalar_subquery()
@@ -219,12 +220,14 @@ def _by_id(connection: Connection, ids: set[str | None]) -> dict[str, BackupReco
     wanted = sorted(one for one in ids if one is not None)
     if not wanted:
         return {}
-    found = backups.listing(connection, Backup.id.in_(wanted))
+    found = backups.listing(connection, BACKUPS.c.id.in_(wanted))
     return {str(one.id): one for one in found}
 
 
 def _of(ref: DatabaseRef | None) -> list[Any]:
-    return [] if ref is None else [Backup.server == ref.server, Backup.database == ref.database]
+    return (
+        [] if ref is None else [BACKUPS.c.server == ref.server, BACKUPS.c.database == ref.database]
+    )
 
 
 def _conditions(wanted: BackupFilter) -> list[Any]:
@@ -232,18 +235,18 @@ def _conditions(wanted: BackupFilter) -> list[Any]:
     if wanted.wanted in _CONDITIONS:
         found.append(_CONDITIONS[wanted.wanted])
     if wanted.server is not None:
-        found.append(Backup.server == wanted.server)
+        found.append(BACKUPS.c.server == wanted.server)
     if wanted.database is not None:
-        found.append(Backup.database == wanted.database)
+        found.append(BACKUPS.c.database == wanted.database)
     if wanted.store is not None:
         found.append(
             exists().where(
-                Copy.backup_id == Backup.id,
-                Copy.store == wanted.store,
-                Copy.status == StoreStatus.SUCCEEDED.value,
-                Copy.deleted_at.is_(None),
+                COPIES.c.backup_id == BACKUPS.c.id,
+                COPIES.c.store == wanted.store,
+                COPIES.c.status == StoreStatus.SUCCEEDED.value,
+                COPIES.c.deleted_at.is_(None),
             )
         )
     if wanted.id_prefix:
-        found.append(func.substr(Backup.id, 1, len(wanted.id_prefix)) == wanted.id_prefix)
+        found.append(func.substr(BACKUPS.c.id, 1, len(wanted.id_prefix)) == wanted.id_prefix)
     return found

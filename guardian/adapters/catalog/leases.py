@@ -16,13 +16,13 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from guardian.adapters.catalog import rows, rules
-from guardian.adapters.catalog.models import HeldLease
+from guardian.adapters.catalog.models import LEASES
 from guardian.model import Holder, Lease
 
 Now = Callable[[Connection], datetime]
 """The current time. Asked for when the row is locked, for that may have taken a while."""
 
-_table = HeldLease.__table__
+_table = LEASES
 
 
 def take(
@@ -47,12 +47,12 @@ def take(
             if not rules.is_free(held, at, is_alive):
                 raise rules.refusal(held)
             connection.execute(
-                update(HeldLease).where(HeldLease.name == name).values(rows.lease_values(lease))
+                update(LEASES).where(LEASES.c.name == name).values(rows.lease_values(lease))
             )
             return lease
         # Somebody else may have inserted it at this very moment; then we look again.
         with suppress(IntegrityError), connection.begin_nested():
-            connection.execute(insert(HeldLease).values(rows.lease_values(lease)))
+            connection.execute(insert(LEASES).values(rows.lease_values(lease)))
             return lease
 
 
@@ -67,7 +67,7 @@ def prolong(connection: Connection, lease: Lease, ttl: timedelta, *, now: Now) -
         raise rules.loss(lease, held)
     longer = replace(held, expires_at=now(connection) + ttl)
     connection.execute(
-        update(HeldLease).where(HeldLease.name == lease.name).values(expires_at=longer.expires_at)
+        update(LEASES).where(LEASES.c.name == lease.name).values(expires_at=longer.expires_at)
     )
     return longer
 
@@ -75,23 +75,23 @@ def prolong(connection: Connection, lease: Lease, ttl: timedelta, *, now: Now) -
 def give_back(connection: Connection, lease: Lease) -> None:
     """Remove a lease if it is still ours."""
     connection.execute(
-        delete(HeldLease).where(HeldLease.name == lease.name, HeldLease.token == lease.token)
+        delete(LEASES).where(LEASES.c.name == lease.name, LEASES.c.token == lease.token)
     )
 
 
 def all_locked(connection: Connection) -> list[Lease]:
     """All leases, none of which can be renewed or taken before this transaction ends."""
-    query = select(_table).order_by(HeldLease.name).with_for_update()
+    query = select(_table).order_by(LEASES.c.name).with_for_update()
     return [rows.lease(row) for row in connection.execute(query)]
 
 
 def held(connection: Connection) -> list[Lease]:
     """All leases in order of name, also lapsed ones."""
-    query = select(_table).order_by(HeldLease.name)
+    query = select(_table).order_by(LEASES.c.name)
     return [rows.lease(row) for row in connection.execute(query)]
 
 
 def _locked(connection: Connection, name: str) -> Lease | None:
-    query = select(_table).where(HeldLease.name == name).with_for_update()
+    query = select(_table).where(LEASES.c.name == name).with_for_update()
     row = connection.execute(query).one_or_none()
     return None if row is None else rows.lease(row)

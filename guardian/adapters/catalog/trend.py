@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, delete, insert, or_, select
 
 from guardian.adapters.catalog.engine import Database
-from guardian.adapters.catalog.models import VitalSample
+from guardian.adapters.catalog.models import VITALS
 from guardian.watch.readings import Severity
 from guardian.watch.trend import COARSER, KEEP, Sample, Series, coarsen, floor
 
@@ -29,17 +29,15 @@ class SqlTrend:
             return
         with self._database.writing() as connection:
             _remove(connection, server, samples)
-            connection.execute(insert(VitalSample), [_values(server, one) for one in samples])
+            connection.execute(insert(VITALS), [_values(server, one) for one in samples])
 
     def samples(
         self, server: str, since: datetime, series: Series | None = None
     ) -> Sequence[Sample]:
         """Those that reach beyond that instant, of every series or of one, oldest first."""
-        query = _chosen(server).where(VitalSample.at > since - _LONGEST)
+        query = _chosen(server).where(VITALS.c.at > since - _LONGEST)
         if series is not None:
-            query = query.where(
-                VitalSample.vital == series.vital, VitalSample.subject == series.subject
-            )
+            query = query.where(VITALS.c.vital == series.vital, VITALS.c.subject == series.subject)
         with self._database.reading() as connection:
             found = _samples(connection, query)
         return [one for one in found if one.end > since]
@@ -47,7 +45,7 @@ class SqlTrend:
     def thin_samples(self, now: datetime) -> int:
         """Put old samples together, drop very old ones; how many less there are."""
         with self._database.writing() as connection:
-            outlived = delete(VitalSample).where(VitalSample.at < now - KEEP)
+            outlived = delete(VITALS).where(VITALS.c.at < now - KEEP)
             less = connection.execute(outlived).rowcount
             for age, span in COARSER:
                 less += _thin(connection, floor(now - age, span), span)
@@ -55,32 +53,32 @@ class SqlTrend:
 
 
 def _thin(connection: Connection, cutoff: datetime, span: timedelta) -> int:
-    fine = VitalSample.seconds < int(span.total_seconds())
-    servers = select(VitalSample.server).where(VitalSample.at < cutoff, fine).distinct()
+    fine = VITALS.c.seconds < int(span.total_seconds())
+    servers = select(VITALS.c.server).where(VITALS.c.at < cutoff, fine).distinct()
     less = 0
     for server in connection.scalars(servers).all():
         first = connection.scalar(
-            select(VitalSample.at)
-            .where(VitalSample.server == server, VitalSample.at < cutoff, fine)
-            .order_by(VitalSample.at)
+            select(VITALS.c.at)
+            .where(VITALS.c.server == server, VITALS.c.at < cutoff, fine)
+            .order_by(VITALS.c.at)
             .limit(1)
         )
         if first is None:
             continue
-        reached = and_(VitalSample.at >= floor(first, span), VitalSample.at < cutoff)
+        reached = and_(VITALS.c.at >= floor(first, span), VITALS.c.at < cutoff)
         # Locked, so that another process that thins waits, and then finds nothing left to do.
         old = _samples(connection, _chosen(server).where(reached).with_for_update())
         coarse = coarsen(old, span)
-        connection.execute(delete(VitalSample).where(VitalSample.server == server, reached))
+        connection.execute(delete(VITALS).where(VITALS.c.server == server, reached))
         if coarse:
-            connection.execute(insert(VitalSample), [_values(server, one) for one in coarse])
+            connection.execute(insert(VITALS), [_values(server, one) for one in coarse])
         less += len(old) - len(coarse)
     return less
 
 
 def _chosen(server: str) -> Select[Any]:
-    order = (VitalSample.at, VitalSample.vital, VitalSample.subject)
-    return select(VitalSample.__table__).where(VitalSample.server == server).order_by(*order)
+    order = (VITALS.c.at, VITALS.c.vital, VITALS.c.subject)
+    return select(VITALS).where(VITALS.c.server == server).order_by(*order)
 
 
 def _samples(connection: Connection, query: Select[Any]) -> list[Sample]:
@@ -99,13 +97,13 @@ def _remove(connection: Connection, server: str, samples: Sequence[Sample]) -> N
     for start in range(0, len(samples), _AT_ONCE):
         keys = [
             and_(
-                VitalSample.vital == one.series.vital,
-                VitalSample.subject == one.series.subject,
-                VitalSample.at == one.at,
+                VITALS.c.vital == one.series.vital,
+                VITALS.c.subject == one.series.subject,
+                VITALS.c.at == one.at,
             )
             for one in samples[start : start + _AT_ONCE]
         ]
-        connection.execute(delete(VitalSample).where(VitalSample.server == server, or_(*keys)))
+        connection.execute(delete(VITALS).where(VITALS.c.server == server, or_(*keys)))
 
 
 def _values(server: str, one: Sample) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy import Select, delete, insert, select, update
 
 from guardian.adapters.catalog import backups, watch_rows
 from guardian.adapters.catalog.engine import Database
-from guardian.adapters.catalog.models import Kill, Segment, WatchMemory
+from guardian.adapters.catalog.models import KILLS, RECORDING, WATCH_MEMORY
 from guardian.errors import NotFoundError
 from guardian.watch.audit import KillRecord
 from guardian.watch.memory import Memory
@@ -24,13 +24,13 @@ class SqlWatch:
     def record_kill(self, kill: KillRecord) -> int:
         """Append to the audit; returns the entry's number."""
         with self._database.writing() as connection:
-            done = connection.execute(insert(Kill).values(watch_rows.kill_values(kill)))
+            done = connection.execute(insert(KILLS).values(watch_rows.kill_values(kill)))
             (number,) = done.inserted_primary_key or (0,)
             return int(number)
 
     def settle_kill(self, number: int, kill: KillRecord) -> None:
         """Put what came of it in the place of an entry. Raises NotFoundError."""
-        change = update(Kill).where(Kill.number == number).values(watch_rows.kill_values(kill))
+        change = update(KILLS).where(KILLS.c.number == number).values(watch_rows.kill_values(kill))
         with self._database.writing() as connection:
             if not connection.execute(change).rowcount:
                 raise NotFoundError(f"the audit has no entry {number}")
@@ -39,29 +39,29 @@ class SqlWatch:
         self, server: str | None = None, since: datetime | None = None, limit: int | None = None
     ) -> Sequence[KillRecord]:
         """The audit, newest first."""
-        query: Select[Any] = select(Kill.__table__)
+        query: Select[Any] = select(KILLS)
         if server is not None:
-            query = query.where(Kill.server == server)
+            query = query.where(KILLS.c.server == server)
         if since is not None:
-            query = query.where(Kill.at >= since)
-        query = query.order_by(Kill.at.desc(), Kill.number.desc()).limit(limit)
+            query = query.where(KILLS.c.at >= since)
+        query = query.order_by(KILLS.c.at.desc(), KILLS.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             return [watch_rows.kill(row) for row in connection.execute(query)]
 
     def prune_kills(self, older_than: timedelta, now: datetime) -> int:
         """Drop audit entries of that age; returns how many."""
         with self._database.writing() as connection:
-            return connection.execute(delete(Kill).where(Kill.at < now - older_than)).rowcount
+            return connection.execute(delete(KILLS).where(KILLS.c.at < now - older_than)).rowcount
 
     def save_memory(self, server: str, memory: Memory, at: datetime) -> None:
         """Keep what the next look must know, in the place of what was kept."""
         values = {"at": at, "memory": watch_rows.memory_text(memory)}
         with self._database.writing() as connection:
-            backups.put(connection, WatchMemory, {"server": server}, values)
+            backups.put(connection, WATCH_MEMORY, {"server": server}, values)
 
     def load_memory(self, server: str) -> Memory | None:
         """What was kept last, None when nothing was, or what was is damaged."""
-        query = select(WatchMemory.memory).where(WatchMemory.server == server)
+        query = select(WATCH_MEMORY.c.memory).where(WATCH_MEMORY.c.server == server)
         with self._database.reading() as connection:
             text = connection.scalar(query)
         return None if text is None else watch_rows.memory_of(text)
@@ -70,21 +70,23 @@ class SqlWatch:
         """Keep a piece of the recording, in the place of one that begins at the same instant."""
         values = {"last_at": last, "size": len(data), "data": data}
         with self._database.writing() as connection:
-            backups.put(connection, Segment, {"server": server, "first_at": first}, values)
+            backups.put(connection, RECORDING, {"server": server, "first_at": first}, values)
 
     def segments(
         self, server: str, since: datetime | None = None, until: datetime | None = None
     ) -> Iterator[bytes]:
         """The pieces that reach into this time, the oldest first; not all in memory at once."""
-        query = select(Segment.first_at).where(Segment.server == server)
+        query = select(RECORDING.c.first_at).where(RECORDING.c.server == server)
         if since is not None:
-            query = query.where(Segment.last_at >= since)
+            query = query.where(RECORDING.c.last_at >= since)
         if until is not None:
-            query = query.where(Segment.first_at <= until)
+            query = query.where(RECORDING.c.first_at <= until)
         with self._database.reading() as connection:
-            starts = list(connection.scalars(query.order_by(Segment.first_at)))
+            starts = list(connection.scalars(query.order_by(RECORDING.c.first_at)))
         for start in starts:
-            one = select(Segment.data).where(Segment.server == server, Segment.first_at == start)
+            one = select(RECORDING.c.data).where(
+                RECORDING.c.server == server, RECORDING.c.first_at == start
+            )
             with self._database.reading() as connection:
                 data = connection.scalar(one)
             if data is not None:  # else it was pruned meanwhile
@@ -92,8 +94,8 @@ class SqlWatch:
 
     def prune_recording(self, server: str, older_than: datetime, max_bytes: int) -> int:
         """Drop pieces that ended before that, and the oldest beyond so many bytes. How many."""
-        query = select(Segment.first_at, Segment.last_at, Segment.size)
-        query = query.where(Segment.server == server).order_by(Segment.first_at.desc())
+        query = select(RECORDING.c.first_at, RECORDING.c.last_at, RECORDING.c.size)
+        query = query.where(RECORDING.c.server == server).order_by(RECORDING.c.first_at.desc())
         with self._database.writing() as connection:
             total = 0
             dropped: list[datetime] = []
@@ -103,8 +105,8 @@ class SqlWatch:
                     dropped.append(first)
             if dropped:
                 connection.execute(
-                    delete(Segment).where(
-                        Segment.server == server, Segment.first_at <= max(dropped)
+                    delete(RECORDING).where(
+                        RECORDING.c.server == server, RECORDING.c.first_at <= max(dropped)
                     )
                 )
             return len(dropped)

@@ -17,7 +17,7 @@ from support.catalogs import MAIN, CatalogSite, backup_id, fill, make_site
 
 from guardian.adapters.catalog import schema
 from guardian.adapters.catalog.catalog import open_catalog
-from guardian.adapters.catalog.models import Base
+from guardian.adapters.catalog.models import METADATA
 from guardian.errors import CatalogError
 
 
@@ -56,10 +56,10 @@ def test_models_and_migrations_agree(site):
         context = MigrationContext.configure(
             connection, opts={"version_table": schema.VERSION_TABLE, "compare_type": True}
         )
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, METADATA) == []
         names = {
             found["name"]
-            for table in Base.metadata.tables
+            for table in METADATA.tables
             for found in inspect(connection).get_foreign_keys(table)
         }
     expected = {one.name for one in _foreign_keys()}
@@ -67,7 +67,7 @@ def test_models_and_migrations_agree(site):
 
 
 def _foreign_keys():
-    return [one for table in Base.metadata.tables.values() for one in table.foreign_key_constraints]
+    return [one for table in METADATA.tables.values() for one in table.foreign_key_constraints]
 
 
 def test_migrations_go_down_and_up_again(site):

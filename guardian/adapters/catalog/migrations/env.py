@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from guardian.adapters.catalog.models import Base
+from guardian.adapters.catalog.models import METADATA
 from guardian.adapters.catalog.schema import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=METADATA,
     version_table=VERSION_TABLE,
     # SQLite cannot alter most things; batch mode makes the table anew.
     render_as_batch=True,
