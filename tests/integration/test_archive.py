@@ -140,7 +140,9 @@ def test_the_head_alone_is_listed_and_restores_what_comes_after_the_rows(
     try:
         zoo.restore(target, "--section=pre-data", "--section=data")
         assert target.rows("SELECT FROM pg_constraint WHERE contype = 'f'") == []
-        zoo.restore(target, "--section=post-data", "-j2", path=zoo.head)
+        # One after the other: of several jobs, pg_restore may check a foreign key to a partitioned
+        # table before the index that it needs is attached.
+        zoo.restore(target, "--section=post-data", path=zoo.head)
         assert_same_database(zoo.source.dsn(), target.dsn(), zoo.server.bindir)
     finally:
         drop_database(target.server, target.name)  # for its subscriptions
