@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from support.dashboard import NOW, World, copy_world, make_catalog
 
 from guardian.testing import FakeClock
 from guardian.web.server import WebServer
+
+expect.set_options(timeout=20_000)  # of a busy machine
 
 Open = Callable[..., Page]
 
