@@ -84,3 +84,8 @@ def format_size(size: float) -> str:
             return f"{value:.{digits}f} {unit}"
         value /= 1024
     return f"{value:.2f} PiB"
+
+
+def counted(number: int, word: str) -> str:
+    """``1 table``, ``2,000 tables``."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

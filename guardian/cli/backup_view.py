@@ -11,7 +11,7 @@ import click
 
 from guardian.backup.sizes import Comparison, figures_of, percent_text
 from guardian.cli.console import age_text, console, escape, pairs, print_table, time_text
-from guardian.units import format_duration, format_size
+from guardian.units import counted, format_duration, format_size
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -206,7 +206,7 @@ def _figures(shown: Shown) -> dict[str, str]:
     if figures.rows is None:
         figures = figures_of(record)
     if figures.tables is not None and figures.rows is not None:
-        facts["holds"] = f"{figures.tables:,} tables, {figures.rows:,} rows"
+        facts["holds"] = f"{counted(figures.tables, 'table')}, {counted(figures.rows, 'row')}"
     if comparison is not None:
         changes = ", ".join(f"{one.what} {percent_text(one.percent)}" for one in comparison.changes)
         facts["before"] = f"{comparison.before.id}: {changes}"

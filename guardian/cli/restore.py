@@ -231,7 +231,7 @@ def _document(result: RestoreResult) -> dict[str, Any]:
 def _tell(result: RestoreResult) -> None:
     """What a person reads: what was compared, what differs, what is left to do."""
     from guardian.restore.result import Compared, RestoreStatus
-    from guardian.units import format_duration
+    from guardian.units import counted, format_duration
 
     out, err = console(), console(stderr=True)
     for warning in result.warnings:
@@ -244,7 +244,7 @@ def _tell(result: RestoreResult) -> None:
     if result.compared is not Compared.NONE and not result.differences:
         what = "definitions" if result.compared is Compared.OBJECTS else f"{result.rows:,} rows"
         how = " (counted)" if result.compared is Compared.COUNTS else ""
-        out.print(f"  compared: {result.tables:,} tables, {what}{how} as they were")
+        out.print(f"  compared: {counted(result.tables, 'table')}, {what}{how} as they were")
     elif result.uncompared is not None:
         out.print(f"  [yellow]not compared:[/] {escape(result.uncompared)}")
     for one in result.differences[:_SHOWN]:

@@ -210,7 +210,7 @@ def drill_document(result: DrillResult) -> dict[str, Any]:
 
 def _tell(result: DrillResult) -> None:
     """What a person reads of one drill."""
-    from guardian.units import format_duration
+    from guardian.units import counted, format_duration
 
     record = result.record
     out = console()
@@ -218,7 +218,7 @@ def _tell(result: DrillResult) -> None:
     head = f"{record.backup}  {escape(str(result.ref))}  [{colour}]{record.result.value}[/]"
     if record.result is ProofResult.PROVEN:
         out.print(
-            f"{head}  {record.tables:,} tables, {record.rows:,} rows, from "
+            f"{head}  {counted(record.tables, 'table')}, {counted(record.rows, 'row')}, from "
             f"{escape(record.store)} in {format_duration(round(record.seconds, 1))} (restore "
             f"{format_duration(round(record.restore_seconds, 1))}, compare "
             f"{format_duration(round(record.compare_seconds, 1))})",

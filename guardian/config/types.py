@@ -91,7 +91,12 @@ def _schedule(value: str) -> str:
 
 
 def _drill_schedule(value: str) -> str:
-    return value if value == AFTER_BACKUP else _schedule(value)
+    if value == AFTER_BACKUP:
+        return value
+    try:
+        return _schedule(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or {AFTER_BACKUP}") from error
 
 
 def _timezone(value: str) -> str:

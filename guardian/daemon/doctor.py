@@ -14,7 +14,7 @@ from guardian.adapters.postgres.watch_privileges import WatchNeeds, inspect_watc
 from guardian.daemon.app import App
 from guardian.errors import GuardianError
 from guardian.ports import Store
-from guardian.units import format_duration, format_size
+from guardian.units import counted, format_duration, format_size
 from guardian.watch.model import Action
 
 _SKEW_SECONDS = 60
@@ -42,7 +42,9 @@ class Check:
 def examine(app: App) -> Iterator[Check]:
     """Every check in turn; none keeps the next from being made."""
     yield Check(
-        "config", Verdict.OK, f"{len(app.config.servers)} servers, {len(app.config.stores)} stores"
+        "config",
+        Verdict.OK,
+        f"{counted(len(app.config.servers), 'server')}, {counted(len(app.config.stores), 'store')}",
     )
     yield from _guarded("catalog", lambda: _catalog(app))
     yield from _guarded("gpg", lambda: _encryption(app))
@@ -160,7 +162,7 @@ def _database(app: App, name: str, label: str, database: str) -> Iterator[Check]
         label,
         Verdict.OK,
         f"PostgreSQL {report.server_version.split()[0]} as {report.role}, "
-        f"{report.tables} tables, pg_dump {tool.version}",
+        f"{counted(report.tables, 'table')}, pg_dump {tool.version}",
     )
     for finding in report.findings:
         verdict = Verdict.FAILED if finding.fatal else Verdict.WARNING

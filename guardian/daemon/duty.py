@@ -28,6 +28,7 @@ from guardian.daemon.work import Kind, Task, Workload
 from guardian.daemon.worker import Assignment, LogSettings, Outcome, Result
 from guardian.errors import CatalogError
 from guardian.escalate.model import Observation
+from guardian.units import counted
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Duty:
             self._jobs.remove(name)
         count = self._crew.stop()
         if count:
-            _log.info("%d tasks are running and are being cancelled", count)
+            _log.info("%s running: to be cancelled", counted(count, "task"))
 
     def wait(self, seconds: float) -> bool:
         """Until the last worker has ended, for so long at most; whether that is so."""

@@ -41,6 +41,7 @@ from guardian.errors import CatalogError, ConfigError, ExitCode
 from guardian.escalate.engine import Escalator
 from guardian.logs import set_up_logging
 from guardian.ports import Clock
+from guardian.units import counted
 from guardian.watch.audit import KillRecord
 
 _log = logging.getLogger(__name__)
@@ -223,7 +224,7 @@ class Service:
         running = [str(one.task) for one in snapshot.tasks if one.started_at is not None]
         health = judge(snapshot)
         parts = [
-            f"guards {_count(len(self._app.config.servers), 'server')}",
+            f"guards {counted(len(self._app.config.servers), 'server')}",
             f"at work: {', '.join(running)}" if running else "",
             f"{len(memory.incidents)} open incidents" if memory.incidents else "",
             "; ".join(health.reasons),
@@ -395,7 +396,3 @@ class Service:
         _log.warning("left behind, for they do not end: %s", ", ".join(stuck))
         logging.shutdown()
         os._exit(code)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

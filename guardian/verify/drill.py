@@ -43,7 +43,7 @@ from guardian.model import (
 from guardian.ports import Catalog, Clock, Compressor, Encryptor, Progress, Store
 from guardian.restore.opening import BackupReader, DumpArchive
 from guardian.restore.ports import RestoredDatabase
-from guardian.units import format_duration
+from guardian.units import counted, format_duration
 from guardian.verify.compare import compare
 from guardian.verify.definitions import compare_definitions
 from guardian.verify.globals_check import missing_from_globals
@@ -371,8 +371,8 @@ def _told(ref: DatabaseRef, record: ProofRecord) -> str:
     head = f"{ref} {record.backup}: {record.result.value}"
     if record.result is ProofResult.PROVEN:
         return (
-            f"{head}, {record.tables:,} tables and {record.rows:,} rows as they were, "
-            f"in {format_duration(round(record.seconds, 1))}"
+            f"{head}, {counted(record.tables, 'table')} and {counted(record.rows, 'row')} "
+            f"as they were, in {format_duration(round(record.seconds, 1))}"
         )
     return f"{head}: {record.reason}"
 
