@@ -11,6 +11,7 @@ from io import BytesIO
 from guardian.adapters.postgres.privileges import inspect_access
 from guardian.adapters.postgres.tools import choose_client, find_installations
 from guardian.adapters.postgres.watch_privileges import WatchNeeds, inspect_watch
+from guardian.adapters.scratch.cage import missing
 from guardian.daemon.app import App
 from guardian.errors import GuardianError
 from guardian.ports import Store
@@ -18,6 +19,7 @@ from guardian.units import counted, format_duration, format_size
 from guardian.watch.model import Action
 
 _SKEW_SECONDS = 60
+_EMBEDDED = "embedded"
 _SAMPLE = b"guardian doctor\n" * 4096
 
 
@@ -49,6 +51,7 @@ def examine(app: App) -> Iterator[Check]:
     yield from _guarded("catalog", lambda: _catalog(app))
     yield from _guarded("gpg", lambda: _encryption(app))
     yield from _guarded("tools", _tools)
+    yield from _drills(app)
     for name, store in app.stores.items():
         yield from _guarded(f"store {name}", lambda store=store: _store(store))  # type: ignore[misc]
     for name in app.config.servers:
@@ -109,6 +112,25 @@ def _tools() -> Iterator[Check]:
             Verdict.WARNING,
             "the zstd program is not on this host",
             "guardian does not need it, RESTORE.txt does: apt-get install zstd",
+        )
+
+
+def _drills(app: App) -> Iterator[Check]:
+    """What is restored is code of the source's: whether it is kept from this host."""
+    places = {one.verify.scratch.get_secret_value() for one in app.config.servers.values()}
+    if _EMBEDDED not in places:
+        return
+    lacking = missing()
+    if lacking is None:
+        found = "throw-away servers are caged: no program, no network, no file of this host"
+        yield Check("drills", Verdict.OK, found)
+    else:
+        yield Check(
+            "drills",
+            Verdict.WARNING,
+            f"throw-away servers run {lacking}; functions of a hostile database could reach what "
+            "their user can",
+            "run guardian where Linux has it, or name another server in verify.scratch",
         )
 
 

@@ -72,6 +72,9 @@ class EmbeddedScratch:
     ``templates`` where fresh clusters are kept to be copied.
     """
 
+    caged = True
+    """What is restored is code of whoever could write to the source, and superuser there."""
+
     def __init__(
         self,
         directory: Path | None = None,
@@ -114,6 +117,7 @@ class EmbeddedScratch:
             directory=self._directory,
             needed_bytes=int(size * _ROOM) + _ROOM_BESIDE,
             templates=self._templates,
+            caged=self.caged,
         )
 
     @contextmanager

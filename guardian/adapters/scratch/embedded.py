@@ -22,6 +22,7 @@ from typing import Self
 
 from psycopg.conninfo import make_conninfo
 
+from guardian.adapters.scratch.cage import SYSTEM, Cage
 from guardian.adapters.scratch.cluster import SCRATCH_SETTINGS, ClusterOptions, quoted
 from guardian.adapters.scratch.folder import ScratchFolder
 from guardian.adapters.scratch.stepdown import Runner, choose_runner, reachable_bindir
@@ -56,6 +57,8 @@ class EmbeddedServer:
         tcp: also listen on 127.0.0.1, at a free port; else on the socket only.
         needed_bytes: room that must be free in ``directory``.
         start_seconds: how long a start may take.
+        caged: keep the server from all of the host but its own folder (see ``cage.py``); not with
+            ``tcp``.
         templates: where fresh clusters are kept to be copied, None to run initdb each time. All
             servers made from one template have the same system identifier.
 
@@ -74,12 +77,14 @@ class EmbeddedServer:
         needed_bytes: int = 0,
         start_seconds: float = 60.0,
         templates: Path | None = None,
+        caged: bool = False,
     ) -> None:
         self._wanted_bindir = bindir
         self._directory = directory
         self._settings = dict(settings)
         self._cluster = cluster or ClusterOptions()
         self._tcp = tcp
+        self._caged = caged
         self._needed_bytes = needed_bytes
         self._start_seconds = start_seconds
         self._templates = None if templates is None else Templates(templates)
@@ -302,7 +307,9 @@ class EmbeddedServer:
 
     def _write_settings(self) -> None:
         settings = dict(self._settings)
-        if _shared_memory_is_small():  # a container's usual 64 MB breaks parallel index builds
+        # A container's usual 64 MB break parallel index builds, and a cage has no /dev/shm: there
+        # lies what belongs to other servers of the same user.
+        if self._caged or _shared_memory_is_small():
             settings.setdefault("dynamic_shared_memory_type", "mmap")
         lines = [f"{name} = {quoted(value)}\n" for name, value in settings.items()]
         with (self.data_dir / "postgresql.conf").open("a", encoding="utf-8") as config:
@@ -323,6 +330,7 @@ class EmbeddedServer:
                     *("-c", f"unix_socket_directories={self.socket_dir}"),
                 ],
                 output=log,
+                cage=self._cage() if self._caged else None,
             )
         try:
             self._await_ready()
@@ -338,6 +346,15 @@ class EmbeddedServer:
         except BaseException:  # Ctrl-C while it starts
             self.stop(Shutdown.IMMEDIATE, seconds=10.0)
             raise
+
+    def _cage(self) -> Cage:
+        prefix = self._bindir.resolve().parent
+        package = prefix.parent  # a wheel keeps its libraries beside it
+        libraries = (prefix, package.with_name(f"{package.name}.libs"))
+        return Cage(
+            writable=(str(self.data_dir), str(self.socket_dir)),
+            readable=(*SYSTEM, *map(str, libraries)),
+        )
 
     def _await_ready(self) -> None:
         """Wait for ``ready`` in postmaster.pid, as pg_ctl does: it needs no connection."""

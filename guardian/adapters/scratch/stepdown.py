@@ -17,10 +17,11 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TypedDict
 
+from guardian.adapters.scratch.cage import Cage
 from guardian.errors import ScratchError
 
 logger = logging.getLogger(__name__)
@@ -93,12 +94,18 @@ class Runner:
         *,
         stdin: int = subprocess.DEVNULL,
         output: IO[bytes] | int = subprocess.DEVNULL,
+        cage: Cage | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a program; ``output`` takes both what it prints and its errors.
+        """Start a program, in a ``cage`` if one is given.
+
+        ``output`` takes both what it prints and its errors.
 
         Raises:
             ScratchError: it could not be started.
         """
+        identity = self.identity
+        if cage is not None:  # steps down by itself: this user may not reach our interpreter
+            argv, identity = self._caged(cage).around([str(word) for word in argv]), {}
         try:
             return subprocess.Popen(
                 argv,
@@ -109,10 +116,13 @@ class Runner:
                 env=plain_environment(),
                 umask=0o077,
                 start_new_session=True,
-                **self.identity,
+                **identity,
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise self._cannot_run(argv[0], error) from error
+
+    def _caged(self, cage: Cage) -> Cage:
+        return replace(cage, uid=self.uid, gid=self.gid) if self.steps_down else cage
 
     def can_enter(self, folder: Path) -> bool:
         """Whether this user may go into a folder, and through every one above it."""

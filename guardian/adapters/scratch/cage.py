@@ -1,0 +1,262 @@
+"""Run a program in a cage that the kernel builds: a few folders, no other program, no network.
+
+A backup is code: restoring it runs functions, expressions and extensions of whoever could write to
+the database, as superuser of the throw-away server. What a superuser of PostgreSQL can do, the
+process can do (``COPY … TO PROGRAM``, ``pg_read_file``, ``lo_export``, a library of one's own), so
+it is the process that must not be able to:
+
+- Landlock (Linux 5.13) lets it see what PostgreSQL needs of the system, and write to nothing but
+  the folders it is given. No program but the one it was started as can be run; from 6.7 on no TCP,
+  from 6.12 on no signal to a process outside.
+- seccomp takes away ``connect()`` and every socket but local ones, which also closes the sockets of
+  other servers on this host, and what reads or changes other processes.
+- It writes no core file.
+
+Both are inherited by whatever it starts and can never be taken off, and neither needs a privilege.
+What the kernel does not have is left out: :func:`missing` says what, for people to know.
+
+This file is also the script that does it, between fork and exec of the program. It imports nothing
+of guardian, since it runs without the virtual environment, and as whom it is told.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import resource
+import struct
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cage:
+    """What one program may do.
+
+    ``writable`` and ``readable`` are folders or files; those that do not exist are left out.
+    ``uid`` and ``gid`` are whom to become before, None to stay who we are.
+    """
+
+    writable: tuple[str, ...]
+    readable: tuple[str, ...]
+    uid: int | None = None
+    gid: int | None = None
+
+    def around(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs ``argv`` inside; ``argv[0]`` is a path."""
+        script = str(Path(__file__).resolve())
+        return [sys.executable, "-I", "-S", script, json.dumps(asdict(self)), *argv]
+
+
+SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/nix/store"),
+    *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/etc/timezone"),
+    *("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/ssl/openssl.cnf"),
+    *("/etc/alternatives", "/var/cache/postgresql/dicts", "/sys/devices/system/cpu"),
+)
+"""What PostgreSQL and its extensions read of a system: libraries, locales, time zones, words."""
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+
+def missing() -> str | None:
+    """What of a cage this kernel cannot build, as the end of "drills run …"; None for nothing."""
+    if sys.platform != "linux":
+        return "without a cage: there is Landlock on Linux only"
+    if _landlock_version() < 1:
+        return "without a cage: this kernel has no Landlock (Linux 5.13, lsm=landlock)"
+    if platform.machine() not in _MACHINES:
+        return f"with local sockets in reach: no seccomp filter is known for {platform.machine()}"
+    return None
+
+
+# --- Landlock: which files, what they may be used for (include/uapi/linux/landlock.h) -------------
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+_FIRST_RIGHTS = (1 << 13) - 1  # those of version 1: as far as MAKE_SYM
+_ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
+_TCP = 1 << 0 | 1 << 1  # bind, connect
+_SCOPES = 1 << 0 | 1 << 1  # abstract sockets and signals reach only into the cage
+_PATH_BENEATH = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _landlock_version() -> int:
+    """The version that this kernel speaks; below 1 where there is none."""
+    return int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1)))
+
+
+def _restrict_files(cage: Cage, program: str) -> None:
+    version = _landlock_version()
+    if version < 1:
+        return
+    rights = _FIRST_RIGHTS
+    rights |= _REFER if version >= 2 else 0
+    rights |= _TRUNCATE if version >= 3 else 0
+    rights |= _IOCTL_DEV if version >= 5 else 0
+    network = _TCP if version >= 4 else 0
+    scopes = _SCOPES if version >= 6 else 0
+    attributes = struct.pack("=QQQ", rights, network, scopes)
+    size = 8 if version < 4 else 16 if version < 6 else 24
+    ruleset = _called(_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint(0))
+    reading = _READ_FILE | _READ_DIR
+    _allow(ruleset, cage.readable, reading)
+    _allow(ruleset, DEVICES, _READ_FILE | _WRITE_FILE)
+    _allow(ruleset, cage.writable, rights & ~_EXECUTE & ~_IOCTL_DEV)
+    _allow(ruleset, [program, *_interpreter(program)], reading | _EXECUTE)
+    _called(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0))
+    os.close(ruleset)
+
+
+def _allow(ruleset: int, paths: Iterable[str], rights: int) -> None:
+    for path in paths:
+        try:
+            handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            continue
+        applicable = rights if Path(path).is_dir() else rights & _ON_FILES
+        rule = struct.pack("=Qi", applicable, handle)
+        _called(
+            _ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PATH_BENEATH), rule, ctypes.c_uint(0)
+        )
+        os.close(handle)
+
+
+def _interpreter(program: str) -> list[str]:
+    """The loader that a program names (PT_INTERP of a 64-bit ELF file): it is run as well."""
+    with Path(program).open("rb") as file:
+        head = file.read(64)
+        if head[:5] != b"\x7fELF\x02":
+            return []
+        at, size, count = *struct.unpack_from("=Q", head, 32), *struct.unpack_from("=HH", head, 54)
+        file.seek(at)
+        table = file.read(size * count)
+        for number in range(count):
+            kind, _, offset, _, _, length = struct.unpack_from("=IIQQQQ", table, number * size)
+            if kind == 3:
+                file.seek(offset)
+                return [os.fsdecode(file.read(length).rstrip(b"\0"))]
+    return []
+
+
+def _called(number: int, *arguments: object) -> int:
+    result = int(_libc.syscall(number, *arguments))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"system call {number}: {os.strerror(code)}")
+    return result
+
+
+# --- seccomp: which system calls (include/uapi/linux/{seccomp,filter,audit}.h) --------------------
+
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | 13, 0x80000000  # 13: EACCES
+_ANOTHER_ABI = 0x40000000  # x32's calls on x86-64
+_AF_UNIX = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """One architecture: its name for seccomp, ``socket()``, and calls that are refused whole."""
+
+    audit: int
+    socket: int
+    refused: tuple[int, ...]
+
+
+# New calls have one number everywhere: io_uring (which passes seccomp by), mounting, pidfd_getfd.
+_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442)
+# connect, ptrace, process_vm_{readv,writev}, bpf, perf_event_open, userfaultfd, {add,request}_key,
+# keyctl, unshare, setns, mount, umount2, pivot_root, chroot, kexec_load, open_by_handle_at,
+# {init,finit,delete}_module
+_MACHINES = {
+    "x86_64": _Machine(
+        0xC000003E,
+        41,
+        (
+            *(42, 101, 310, 311, 321, 298, 323, 248, 249, 250, 272, 308, 165, 166, 155, 161),
+            *(246, 304, 175, 313, 176),
+        ),
+    ),
+    "aarch64": _Machine(
+        0xC00000B7,
+        198,
+        (
+            *(203, 117, 270, 271, 280, 241, 282, 217, 218, 219, 97, 268, 40, 39, 41, 51),
+            *(104, 265, 105, 273, 106),
+        ),
+    ),
+}
+
+
+def _filter(machine: _Machine) -> bytes:
+    """The filter as classic BPF: jumps count the steps that they skip."""
+    refused = (*machine.refused, *_EVERYWHERE)
+    steps: list[tuple[int, int, int, int]] = [
+        (_LOAD, 0, 0, 4),
+        (_EQUAL, 1, 0, machine.audit),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, 0),
+    ]
+    to_refusal = len(refused) + 4  # from the first comparison of a number
+    steps.append((_AT_LEAST, to_refusal, 0, _ANOTHER_ABI))
+    for index, number in enumerate(refused):
+        steps.append((_EQUAL, to_refusal - index - 1, 0, number))
+    steps += [
+        (_EQUAL, 0, 2, machine.socket),
+        (_LOAD, 0, 0, 16),
+        (_EQUAL, 0, 1, _AF_UNIX),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+
+
+def _restrict_calls() -> None:
+    machine = _MACHINES.get(platform.machine())
+    if machine is None:
+        return
+    code = ctypes.create_string_buffer(_filter(machine))
+    program = struct.pack("@HP", (len(code) - 1) // 8, ctypes.addressof(code))
+    if _libc.prctl(22, ctypes.c_ulong(2), program, 0, 0) != 0:  # PR_SET_SECCOMP, MODE_FILTER
+        raise OSError(ctypes.get_errno(), "no seccomp filter can be set")
+
+
+# --- the script -----------------------------------------------------------------------------------
+
+
+def _enter(cage: Cage, program: str) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if cage.gid is not None and cage.uid is not None:
+        os.setgroups([])
+        os.setgid(cage.gid)
+        os.setuid(cage.uid)
+    if sys.platform != "linux":
+        return
+    if _libc.prctl(38, 1, 0, 0, 0) != 0:  # PR_SET_NO_NEW_PRIVS: both of these ask for it
+        raise OSError(ctypes.get_errno(), "no_new_privs cannot be set")
+    _restrict_files(cage, program)
+    _restrict_calls()
+
+
+def main(spec: str, argv: Sequence[str]) -> None:
+    """Go into the cage and become the program."""
+    given = json.loads(spec)
+    cage = Cage(
+        tuple(given["writable"]), tuple(given["readable"]), uid=given["uid"], gid=given["gid"]
+    )
+    try:
+        _enter(cage, argv[0])
+        os.execv(argv[0], list(argv))  # noqa: S606 - becoming that program is what this is for
+    except OSError as error:
+        sys.exit(f"{argv[0]} cannot be started in a cage: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,224 @@
+"""The cage of throw-away servers: what a program in it, and a superuser, cannot do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from support.postgres import PostgresServer, installation
+
+from guardian.adapters.scratch.cage import SYSTEM, Cage, missing
+from guardian.adapters.scratch.embedded import EmbeddedServer
+
+PYTHON = str(Path(sys.executable).resolve())
+SECRET = "a secret of this host"
+TRIES = """
+import json, os, resource, socket, subprocess, sys, ctypes
+given = json.loads(sys.argv[1])
+def tried(what):
+    try:
+        return repr(what())
+    except PermissionError:
+        return "refused"
+    except OSError as error:
+        return error.strerror
+def connect(family, address):
+    with socket.socket(family) as one:
+        one.settimeout(5)
+        return one.connect(address)
+libc = ctypes.CDLL(None, use_errno=True)
+def traced():
+    if libc.ptrace(16, given["pid"], 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+print(json.dumps({
+    "write inside": tried(lambda: open(given["inside"] + "/new", "w").write("x")),
+    "rename inside": tried(lambda: os.rename(given["inside"] + "/new", given["inside"] + "/newer")),
+    "write outside": tried(lambda: open(given["outside"] + "/new", "w").write("x")),
+    "remove outside": tried(lambda: os.unlink(given["secret"])),
+    "truncate outside": tried(lambda: os.truncate(given["secret"], 0)),
+    "read a secret": tried(lambda: open(given["secret"]).read()),
+    "list a folder": tried(lambda: os.listdir(given["outside"])),
+    "environment of others": tried(lambda: open("/proc/%d/environ" % given["pid"]).read()),
+    "its own environment": sorted(os.environ),
+    "shadow": tried(lambda: open("/etc/shadow").read()),
+    "shared memory": tried(lambda: os.listdir("/dev/shm")),
+    "a shell": tried(lambda: subprocess.run(["/bin/sh", "-c", "true"])),
+    "a program": tried(lambda: subprocess.run(["/bin/true"])),
+    "itself again": tried(lambda: subprocess.run([sys.executable, "-c", "1"]).returncode),
+    "ipv4": tried(lambda: connect(socket.AF_INET, ("127.0.0.1", given["port"]))),
+    "udp": tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)),
+    "ipv6": tried(lambda: socket.socket(socket.AF_INET6)),
+    "netlink": tried(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)),
+    "a local socket": tried(lambda: connect(socket.AF_UNIX, given["socket"])),
+    "an abstract socket": tried(lambda: connect(socket.AF_UNIX, "\\0" + given["abstract"])),
+    "signal": tried(lambda: os.kill(given["pid"], 0)),
+    "ptrace": tried(traced),
+    "core": resource.getrlimit(resource.RLIMIT_CORE),
+    "uid": os.getuid(),
+}))
+"""
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Sockets of this host that wait for somebody."""
+    path, name = str(tmp_path / "s"), f"guardian-test-{os.getpid()}"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_UNIX) as local,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        local.bind(path)
+        Path(path).chmod(0o777)
+        local.listen()
+        abstract.bind("\0" + name)
+        abstract.listen()
+        yield {"port": tcp.getsockname()[1], "socket": path, "abstract": name}
+
+
+def caged(cage: Cage, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        cage.around([PYTHON, "-I", "-S", "-c", *words]),
+        env={"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_this_kernel_has_all_that_a_cage_is_made_of() -> None:
+    """Where it does not, the tests below would show nothing."""
+    assert missing() is None
+
+
+def test_a_program_reaches_nothing_of_the_host(tmp_path: Path, listener: dict[str, Any]) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+        folder.chmod(0o777)
+    secret = outside / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o666)
+    given = {
+        **listener,
+        "inside": str(inside),
+        "outside": str(outside),
+        "secret": str(secret),
+        "pid": os.getpid(),
+    }
+    # As whoever we are, also root: it is the cage alone that keeps it from anything.
+    cage = Cage((str(inside),), (*SYSTEM, str(Path(sys.base_prefix))))
+    done = caged(cage, TRIES, json.dumps(given))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("write inside") == "1"
+    assert found.pop("rename inside") == "None"
+    assert found.pop("itself again") == "0"
+    assert found.pop("core") == [0, 0]
+    assert found.pop("uid") == os.getuid()
+    assert found.pop("its own environment") in (["PATH"], ["LC_CTYPE", "PATH"])
+    assert found.pop("signal") in {"refused"} | ({"None"} if _kernel() < (6, 12) else set())
+    assert set(found.values()) == {"refused"}, found
+    assert secret.read_text() == SECRET
+    assert sorted(outside.iterdir()) == [secret]
+
+
+def _kernel() -> tuple[int, int]:
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int(minor)
+
+
+def test_what_cannot_be_entered_starts_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        Cage((str(tmp_path),), SYSTEM).around(["/nowhere/postgres", "--version"]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("/nowhere/postgres cannot be started in a cage: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(params=[15, 16, 18])
+def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
+    one = installation(request.param, from_wheel=request.param != 15)
+    with EmbeddedServer(one.bindir, caged=True) as made:
+        yield made
+
+
+def test_a_superuser_is_none_on_the_host(
+    server: EmbeddedServer, pg15: PostgresServer, tmp_path: Path
+) -> None:
+    """Every way out that PostgreSQL has fails, and all that a restore needs works."""
+    target = Path("/tmp") / f"guardian-cage-{os.getpid()}"
+    readable = tmp_path / "secret"
+    readable.write_text(SECRET)
+    readable.chmod(0o644)
+    guardian = f"/proc/{os.getpid()}"
+    tries = [
+        f"COPY (SELECT 1) TO PROGRAM 'touch {target}'",
+        "COPY (SELECT 1) TO PROGRAM '/bin/true'",
+        "CREATE TABLE taken (line text); COPY taken FROM PROGRAM 'id'",
+        f"COPY (SELECT 1) TO '{target}'",
+        f"SELECT lo_export(lo_import('{server.data_dir}/PG_VERSION'), '{target}')",
+        f"SELECT pg_read_file('{readable}')",
+        f"SELECT lo_import('{readable}')",
+        f"SELECT pg_read_file('{guardian}/environ')",
+        f"SELECT pg_read_file('{guardian}/cmdline')",
+        "SELECT pg_read_file('/etc/shadow')",
+        "SELECT pg_ls_dir('/root')",
+        "SELECT pg_ls_dir('/tmp')",
+        "SELECT pg_ls_dir('/dev/shm')",
+        "SELECT pg_ls_dir('/proc')",
+        "LOAD '/proc/self/exe'",
+    ]
+    if server.major == 15:  # with contrib
+        where = f"host={pg15.socket_dir} port={pg15.port} user={pg15.superuser.name}"
+        tcp = pg15.dsn(tcp=True).replace("'", "''")
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION dblink")
+        tries += [f"SELECT dblink_connect('{where}')", f"SELECT dblink_connect('{tcp}')"]
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        for statement in tries:
+            with pytest.raises(psycopg.Error) as caught:
+                connection.execute(statement.encode())
+            assert SECRET not in str(caught.value)
+        connection.execute("ALTER SYSTEM SET archive_command = 'touch /tmp/x'")  # harmless
+        connection.execute(
+            "CREATE TABLE big AS SELECT g, md5(g::text) m FROM generate_series(1, 100000) g"
+        )
+        connection.execute("SET max_parallel_maintenance_workers = 2")
+        connection.execute("SET min_parallel_table_scan_size = 0")
+        connection.execute("CREATE INDEX ON big (m)")
+        assert connection.execute(
+            "SELECT to_char(timestamptz '2026-07-01 12:00Z' AT TIME ZONE 'Europe/Berlin', 'HH24')"
+        ).fetchone() == ("14",)
+        assert connection.execute("SELECT to_tsvector('english', 'cats')").fetchone() == (
+            "'cat':1",
+        )
+    assert not target.exists()
+
+
+def test_a_server_is_caged_from_its_first_moment() -> None:
+    one = installation(15, from_wheel=False)
+    with EmbeddedServer(one.bindir, caged=True) as server:
+        folder = server.path
+        assert server.pid is not None
+        limits = Path(f"/proc/{server.pid}/limits").read_text()
+        assert "Max core file size        0                    0" in limits
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        assert "Seccomp:\t2" in status
+        running = Path(f"/proc/{server.pid}/exe").readlink()
+        assert running == (one.bindir / "postgres").resolve()
+    assert not folder.exists()

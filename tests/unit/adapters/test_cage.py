@@ -1,0 +1,81 @@
+"""The filter of system calls, run step by step as the kernel runs it; and who loads a program."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from guardian.adapters.scratch.cage import (
+    _ALLOW,
+    _KILL,
+    _MACHINES,
+    _REFUSE,
+    Cage,
+    _filter,
+    _interpreter,
+)
+
+WORDS = ("read", "socket", "connect", "accept", "kill", "ptrace")
+NAMES = {
+    "x86_64": dict(zip(WORDS, (0, 41, 42, 43, 62, 101), strict=True)),
+    "aarch64": dict(zip(WORDS, (63, 198, 203, 202, 129, 117), strict=True)),
+}
+IO_URING_SETUP = 425
+
+
+def judged(machine: str, number: int, argument: int = 0, audit: int | None = None) -> int:
+    """What the filter says of a call: classic BPF, the few instructions that we use."""
+    data = struct.pack("=iIQQ", number, audit or _MACHINES[machine].audit, 0, argument)
+    steps = list(struct.iter_unpack("=HBBI", _filter(_MACHINES[machine])))
+    at = accumulator = 0
+    while True:
+        code, if_so, if_not, value = steps[at]
+        at += 1
+        if code == 0x20:
+            # struct seccomp_data: nr, arch, instruction pointer, arguments
+            accumulator = int(struct.unpack_from("=I", data, value)[0])
+        elif code == 0x15:
+            at += if_so if accumulator == value else if_not
+        elif code == 0x35:
+            at += if_so if accumulator >= value else if_not
+        else:
+            assert code == 0x06
+            return int(value)
+
+
+@pytest.mark.parametrize("machine", sorted(_MACHINES))
+def test_what_is_refused(machine: str) -> None:
+    calls = NAMES[machine]
+    refused = (*_MACHINES[machine].refused, IO_URING_SETUP)
+    assert {calls["connect"], calls["ptrace"]} <= set(refused)
+    for number in refused:
+        assert judged(machine, number) == _REFUSE
+    for family in (2, 10, 16, 17, 40):  # IPv4, IPv6, netlink, packets, vsock
+        assert judged(machine, calls["socket"], family) == _REFUSE
+    assert judged(machine, calls["socket"], 1) == _ALLOW
+    for name in ("read", "accept", "kill"):
+        assert judged(machine, calls[name]) == _ALLOW
+
+
+def test_another_way_to_number_calls_is_none() -> None:
+    assert judged("x86_64", 42, audit=0x40000003) == _KILL  # 32-bit programs
+    assert judged("x86_64", 0x40000000 + 42) == _REFUSE  # x32
+    assert judged("x86_64", 0x40000000) == _REFUSE
+
+
+def test_the_loader_of_a_program_is_found(tmp_path: Path) -> None:
+    loader = _interpreter(sys.executable)
+    assert all("ld" in Path(one).name for one in loader)
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    assert _interpreter(str(script)) == []
+
+
+def test_a_cage_tells_nothing_but_paths_on_the_command_line() -> None:
+    words = Cage(("/data",), ("/usr",), uid=5, gid=6).around(["/bin/postgres", "-D", "/data"])
+    assert words[1:3] == ["-I", "-S"]
+    assert words[-3:] == ["/bin/postgres", "-D", "/data"]
+    assert '"uid": 5' in words[4]
