@@ -9,7 +9,7 @@ ARGS :=
 WORKERS := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check bench format clean
+.PHONY: help demo test coverage check audit bench format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,14 +27,20 @@ test:  ## All tests, against real PostgreSQL 15, 16 and 18, gpg and S3
 coverage:  ## The same with coverage, which takes half as long again
 	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report=term $(ARGS)"
 
-check:  ## Lint, formatting, types, the floors of the house, and the length of files
+check:  ## Lint, formatting, types, security, the floors of the house, and the length of files
 	@$(PREPARE) venv dev
 	$(PYTHON_BIN) -m ruff check .
 	$(PYTHON_BIN) -m ruff format --check .
 	$(PYTHON_BIN) -m mypy
+	$(PYTHON_BIN) -m bandit --quiet --configfile pyproject.toml --recursive guardian 2>/dev/null
 	.venv/bin/lint-imports
 	@find guardian -name '*.py' -exec awk 'FNR == 451 { print FILENAME ": more than 450 lines, \
 	split it"; bad = 1 } END { exit bad }' {} +
+
+audit:  ## What is known against the versions that are installed, and bandit
+	@$(PREPARE) venv dev
+	$(PYTHON_BIN) -m bandit --quiet --configfile pyproject.toml --recursive guardian 2>/dev/null
+	$(PYTHON_BIN) .ci/audit
 
 bench:  ## Backups, drills, the watch side by side with what else there is (15 minutes, 8 GB)
 	@$(PREPARE) packages test

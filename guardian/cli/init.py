@@ -19,7 +19,7 @@ from guardian.cli.main import AppContext
 from guardian.errors import UsageError
 
 _OUTPUT = Path("guardian.yaml")
-_PASSPHRASE = "guardian.passphrase"  # noqa: S105 - a file's name
+_PASSPHRASE = "guardian.passphrase"  # nosec B105 # noqa: S105 - a file's name
 _WARNING = (
     "Keep a copy of {file} away from this host (a password manager, a safe): "
     "without this passphrase NO backup can ever be read again, by anybody."

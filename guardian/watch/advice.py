@@ -90,14 +90,14 @@ def _query(reading: Reading) -> str:
 
 def _lock(reading: Reading) -> str:
     return (
-        "guardian locks shows the root; or SELECT pid, state, query FROM pg_stat_activity "  # noqa: S608 - read by people
+        "guardian locks shows the root; or SELECT pid, state, query FROM pg_stat_activity "  # nosec B608 # noqa: S608 - read by people
         f"WHERE pid = ANY (pg_blocking_pids({reading.handle}));"
     )
 
 
 def _wraparound(reading: Reading) -> str:
     return (
-        "first end what holds back vacuum (long transactions, prepared transactions, replication "  # noqa: S608 - read by people
+        "first end what holds back vacuum (long transactions, prepared transactions, replication "  # nosec B608 # noqa: S608 - read by people
         f"slots), then, connected to {reading.subject}: VACUUM (FREEZE, VERBOSE) of its oldest "
         "tables: SELECT oid::regclass, age(relfrozenxid), mxid_age(relminmxid) FROM pg_class "
         "WHERE relkind IN ('r', 'm', 't') ORDER BY 2 DESC LIMIT 10;"

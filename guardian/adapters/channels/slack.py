@@ -52,7 +52,7 @@ _LATER = frozenset(
     }
 )
 _THREAD_IS_GONE = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})
-_NEW_TOKEN = "install the bot again and give its new token"  # noqa: S105 - words, no token
+_NEW_TOKEN = "install the bot again and give its new token"  # nosec B105 # noqa: S105 - words, no token
 _NEW_WEBHOOK = "make a new webhook"
 _MENDS: Mapping[str, str] = {
     "invalid_auth": _NEW_TOKEN,

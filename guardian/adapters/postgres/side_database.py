@@ -92,7 +92,7 @@ def _end_orphans(connection: psycopg.Connection, name: str) -> None:
         function = "pg_terminate_backend(pid)"
     connection.execute(
         sql.SQL(
-            f"SELECT pg_catalog.{function} FROM pg_catalog.pg_stat_activity "  # noqa: S608
+            f"SELECT pg_catalog.{function} FROM pg_catalog.pg_stat_activity "  # nosec B608 # noqa: S608 - one of two names
             "WHERE datname = {} AND application_name ~ {}"
         ).format(sql.Literal(name), sql.Literal(f"^{APPLICATION_NAME}( |$)"))
     )

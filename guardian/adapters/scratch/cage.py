@@ -253,7 +253,7 @@ def main(spec: str, argv: Sequence[str]) -> None:
     )
     try:
         _enter(cage, argv[0])
-        os.execv(argv[0], list(argv))  # noqa: S606 - becoming that program is what this is for
+        os.execv(argv[0], list(argv))  # nosec B606 # noqa: S606 - becoming that program is what this is for
     except OSError as error:
         sys.exit(f"{argv[0]} cannot be started in a cage: {error}")
 

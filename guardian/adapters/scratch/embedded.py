@@ -405,6 +405,6 @@ def _free_port() -> int:
 
 def _shared_memory_is_small() -> bool:
     try:
-        return shutil.disk_usage("/dev/shm").free < _MIN_SHARED_MEMORY_BYTES  # noqa: S108
+        return shutil.disk_usage("/dev/shm").free < _MIN_SHARED_MEMORY_BYTES  # nosec B108 # noqa: S108 - only measured
     except OSError:
         return False

@@ -97,7 +97,7 @@ class ScratchFolder:
             return self._private("socket", runner)
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         if runner.steps_down or not runtime or not Path(runtime).is_dir():
-            runtime = "/tmp"  # noqa: S108 - mkdtemp makes it safe
+            runtime = "/tmp"  # nosec B108 # noqa: S108 - mkdtemp makes it safe
         folder = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=runtime))
         self._others.append(folder)
         self._describe()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
-_TOKEN = "guardian-write"  # noqa: S105 - a metadata key, no secret
+_TOKEN = "guardian-write"  # nosec B105 # noqa: S105 - a metadata key, no secret
 """Metadata of each object: which write made it. It tells our own success from somebody else's,
 when the answer to a request was lost and its repetition finds the name taken."""
 
