@@ -292,6 +292,9 @@ class Catalog(Protocol):
     ) -> Sequence[BackupRecord]:
         """Backups that lie in at least one store, newest snapshot first."""
 
+    def newest_backups(self, server: str | None = None) -> Sequence[BackupRecord]:
+        """The newest snapshot of each database that lies in at least one store, newest first."""
+
     def tries(
         self, server: str | None = None, database: str | None = None, limit: int | None = None
     ) -> Sequence[BackupRecord]:

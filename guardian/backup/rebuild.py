@@ -15,14 +15,15 @@ changes nothing, and it may run beside backups, drills and prunes:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.manifest import manifest_key
 from guardian.backup.rebuild_result import RebuildResult, RebuiltStore
-from guardian.backup.stocktaking import Stock, StockedBackup, take_stock
+from guardian.backup.stocktaking import READERS, Stock, StockedBackup, take_stock
 from guardian.errors import AlreadyRunningError, ManifestError, StoreError
 from guardian.model import (
     BackupId,
@@ -33,6 +34,7 @@ from guardian.model import (
     Manifest,
     ProofRecord,
     RunStatus,
+    StoredObject,
 )
 from guardian.ports import Catalog, Clock, Progress, Store
 
@@ -81,8 +83,10 @@ class _Rebuilding:
         self._clock = clock
         self._holder = holder
         self._stocks = stocks
+        self._found = [_by_database(stock.backups) for stock in stocks]
         self._counts = {stock.store.name: Counter[str]() for stock in stocks}
         self._believed = Counter[str]()
+        self._tries: dict[BackupId, BackupRecord] = {}
         self._backups: set[BackupId] = set()
         self._proofs: set[_Identity] = set()
         self._pins: set[BackupId] = set()
@@ -91,8 +95,10 @@ class _Rebuilding:
 
     def run(self, keeper: LeaseKeeper) -> RebuildResult:
         """Tell the catalog, a database at a time."""
-        refs = {one.copy.manifest.ref for stock in self._stocks for one in stock.backups}
-        refs |= {record.ref for record in self._catalog.backups()}
+        refs = {ref for found in self._found for ref in found}
+        # After the listing: a try that has begun since cannot be in it.
+        self._tries = {record.id: record for record in self._catalog.tries()}
+        refs |= {record.ref for record in self._tries.values() if record.stores}
         for ref in sorted(refs):
             keeper.check()
             try:
@@ -115,40 +121,63 @@ class _Rebuilding:
                 self._clock.sleep(1.0)
 
     def _take_in_database(self, ref: DatabaseRef, lease: LeaseKeeper) -> None:
-        for stock in self._stocks:
-            for found in stock.backups:
-                if found.copy.manifest.ref == ref:
-                    lease.check()
-                    self._take_in(stock.store, found)
+        for stock, found in zip(self._stocks, self._found, strict=True):
+            self._take_in_store(stock.store, ref, found.get(ref, ()), lease)
         for record in self._catalog.backups(ref.server, ref.database):
             for stock in self._stocks:
                 if stock.store.name in record.stores:
                     lease.check()
                     self._settle(stock, record)
 
-    def _take_in(self, store: Store, found: StockedBackup) -> None:
-        manifest = found.copy.manifest
+    def _take_in_store(
+        self, store: Store, ref: DatabaseRef, found: Sequence[StockedBackup], lease: LeaseKeeper
+    ) -> None:
+        """What one store holds of the database: manifests first, then what lies beside them."""
         counts = self._counts[store.name]
-        record = self._catalog.backup(manifest.id)
+        tries = {one.id: one for one in self._catalog.tries(ref.server, ref.database)}
+        taken: list[tuple[StockedBackup, BackupRecord | None]] = []
+        new: list[StockedBackup] = []
+        for one in found:
+            lease.check()
+            manifest = one.copy.manifest
+            record = tries.get(manifest.id) or self._tries.get(manifest.id)
+            before = None if record is None else self._remembered(manifest.id)
+            if not self._fits(store, manifest, record, before):
+                continue
+            if record is None or before is None or store.name not in record.stores:
+                self._catalog.import_manifest(manifest, store.name, one.copy.locked_until)
+                new.append(one)
+            taken.append((one, record))
+        gone = self._gone(store, new)
+        for one, record in taken:
+            lease.check()
+            if one.copy.manifest.id in gone:
+                continue
+            self._backups.add(one.copy.manifest.id)
+            counts["backups"] += 1
+            self._take_in_proofs(one, counts)
+            self._take_in_pin(one, record, counts)
+        counts["added"] += len(new) - len(gone)
+
+    def _fits(
+        self,
+        store: Store,
+        manifest: Manifest,
+        record: BackupRecord | None,
+        before: Manifest | None,
+    ) -> bool:
+        """Whether it is to be taken in, from what the catalog knows under its id."""
         if record is not None and record.status is RunStatus.RUNNING:
             self._notes.append(f"{manifest.ref} {manifest.id} is being made, and left to that run")
-            return
-        before = self._remembered(manifest.id)
-        if before is not None and (before.ref, before.parts) != (manifest.ref, manifest.parts):
-            counts["damaged"] += 1
-            self._problems.append(
-                f"{manifest.ref} {manifest.id} in {store.name} is another backup than the catalog "
-                "knows by that id, so it was not taken in"
-            )
-            return
-        known = before is not None and record is not None and store.name in record.stores
-        if not known and not self._import(store, found):
-            return
-        self._backups.add(manifest.id)
-        counts["backups"] += 1
-        counts["added"] += not known
-        self._take_in_proofs(found, counts)
-        self._take_in_pin(found, record, counts)
+            return False
+        if before is None or (before.ref, before.parts) == (manifest.ref, manifest.parts):
+            return True
+        self._counts[store.name]["damaged"] += 1
+        self._problems.append(
+            f"{manifest.ref} {manifest.id} in {store.name} is another backup than the catalog "
+            "knows by that id, so it was not taken in"
+        )
+        return False
 
     def _remembered(self, backup: BackupId) -> Manifest | None:
         try:
@@ -156,21 +185,28 @@ class _Rebuilding:
         except ManifestError:
             return None  # damaged in the catalog: the store's is taken in over it
 
-    def _import(self, store: Store, found: StockedBackup) -> bool:
-        """Tell the catalog, then look whether it is still there; false if it is not."""
-        manifest, locked_until = found.copy.manifest, found.copy.locked_until
-        self._catalog.import_manifest(manifest, store.name, locked_until)
-        try:
-            stored = store.stat(manifest_key(manifest.ref, manifest.id))
-        except StoreError as error:
-            self._problems.append(f"{manifest.id} was not looked at again: {error}")
-            return True
-        if stored is None:
-            self._catalog.forget_copy(manifest.id, store.name, self._clock.now())
-            return False
-        if stored.locked_until not in {None, locked_until}:
-            self._catalog.import_manifest(manifest, store.name, stored.locked_until)
-        return True
+    def _gone(self, store: Store, new: Sequence[StockedBackup]) -> set[BackupId]:
+        """Look again for what was taken in: the reading was a while ago. Forget what is gone."""
+
+        def look(one: StockedBackup) -> StoredObject | StoreError | None:
+            manifest = one.copy.manifest
+            try:
+                return store.stat(manifest_key(manifest.ref, manifest.id))
+            except StoreError as error:
+                return error
+
+        gone = set()
+        with ThreadPoolExecutor(READERS, thread_name_prefix=f"look {store.name}") as pool:
+            for one, stored in zip(new, pool.map(look, new), strict=True):
+                manifest, locked_until = one.copy.manifest, one.copy.locked_until
+                if isinstance(stored, StoreError):
+                    self._problems.append(f"{manifest.id} was not looked at again: {stored}")
+                elif stored is None:
+                    self._catalog.forget_copy(manifest.id, store.name, self._clock.now())
+                    gone.add(manifest.id)
+                elif stored.locked_until not in {None, locked_until}:
+                    self._catalog.import_manifest(manifest, store.name, stored.locked_until)
+        return gone
 
     def _take_in_proofs(self, found: StockedBackup, counts: Counter[str]) -> None:
         if not found.proofs:
@@ -245,6 +281,13 @@ class _Rebuilding:
             problems=tuple(self._problems),
             notes=tuple(self._notes),
         )
+
+
+def _by_database(found: Sequence[StockedBackup]) -> Mapping[DatabaseRef, list[StockedBackup]]:
+    backups: dict[DatabaseRef, list[StockedBackup]] = {}
+    for one in found:
+        backups.setdefault(one.copy.manifest.ref, []).append(one)
+    return backups
 
 
 def _identity(proof: ProofRecord) -> _Identity:

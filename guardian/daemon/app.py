@@ -446,5 +446,5 @@ class App:
             if database is not None:
                 found.add(DatabaseRef(server, database))
             else:
-                found |= {record.ref for record in self.catalog.backups(server)}
+                found |= {record.ref for record in self.catalog.newest_backups(server)}
         return sorted(found)

@@ -43,10 +43,7 @@ class Looks:
 
     def newest_backups(self, server: str) -> str:
         """The newest one of each database: what there is to go back to."""
-        newest: dict[DatabaseRef, BackupRecord] = {}
-        for one in self._catalog.backups(server):
-            newest.setdefault(one.ref, one)
-        found = sorted(newest.items())
+        found = sorted((one.ref, one) for one in self._catalog.newest_backups(server))
         lines = [f"{ref.database}: {_backup_line(one)}" for ref, one in found[:_LAST]]
         if more := len(found) - len(lines):
             lines.append(f"and of {more:,} more databases")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from guardian.backup.schedule import parse_schedule
 from guardian.daemon.app import App
@@ -17,6 +18,9 @@ from guardian.watch.readings import Reading, Unknown, backup_age, disk, size_dro
 
 _SCRATCH_FACTOR = 1.2
 """So many times the size of a database a throw-away server needs."""
+_LASTS_SECONDS = 30.0
+_LATEST: WeakKeyDictionary[App, tuple[float, Sequence[BackupRecord]]] = WeakKeyDictionary()
+"""The newest backup of every database, read for all servers' looks at once, and when that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +103,11 @@ def _age(
 ) -> Reading | Unknown:
     now = app.clock.now()
     good = next((one for one in records if one.proven is not False), None)
-    first_try = min(
-        (one.started_at for one in app.catalog.tries(ref.server, ref.database)), default=now
-    )
+    if good is not None:  # then nobody asks since when: every try would be read for it
+        first_try = good.started_at
+    else:
+        tries = app.catalog.tries(ref.server, ref.database)
+        first_try = min((one.started_at for one in tries), default=now)
     return backup_age(
         str(ref),
         last_good=None if good is None else now - (good.snapshot_at or good.started_at),
@@ -114,7 +120,7 @@ def _databases(app: App, server: str) -> list[DatabaseRef]:
     """The configured ones, and those that have backups."""
     names = app.server(server).databases or [app.connector(server).default_database]
     configured = {DatabaseRef(server, name) for name in names if name != "*"}
-    return sorted(configured | {one.ref for one in app.catalog.backups(server)})
+    return sorted(configured | {one.ref for one in app.catalog.newest_backups(server)})
 
 
 def _places(app: App, server: str) -> Iterable[_Place]:
@@ -133,15 +139,17 @@ def _places(app: App, server: str) -> Iterable[_Place]:
         yield _Place(folder, "scratch", int(_SCRATCH_FACTOR * dumped) or None)
 
 
-def _latest(app: App) -> list[BackupRecord]:
+def _latest(app: App) -> Sequence[BackupRecord]:
     """The newest backup of each database; none when the catalog cannot be read, told elsewhere."""
-    found: dict[DatabaseRef, BackupRecord] = {}
-    try:
-        for one in app.catalog.backups():
-            found.setdefault(one.ref, one)
-    except CatalogError:
-        return []
-    return list(found.values())
+    now = app.clock.monotonic()
+    at, found = _LATEST.get(app, (now - _LASTS_SECONDS, ()))
+    if now - at >= _LASTS_SECONDS:
+        try:
+            found = app.catalog.newest_backups()
+        except CatalogError:
+            return []
+        _LATEST[app] = (now, found)
+    return found
 
 
 def _existing(path: Path) -> Path:

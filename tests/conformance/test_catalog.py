@@ -665,6 +665,20 @@ def test_runs_that_ended_are_left_alone(catalog):
 # --- many ---
 
 
+def test_the_newest_backup_of_each_database(catalog):
+    other, third = DatabaseRef("main", "other"), DatabaseRef("second", "mina")
+    refs = [DatabaseRef("main", "mina"), other, third]
+    fill(catalog, 9, refs)
+    failed(catalog, 20, START + timedelta(days=1))
+    assert [one.id for one in catalog.newest_backups()] == [backup_id(n) for n in (8, 7, 6)]
+    assert [one.ref for one in catalog.newest_backups("main")] == [other, refs[0]]
+    assert catalog.newest_backups("main")[0].stores == ("local", "offsite")
+    for store in ("local", "offsite"):  # deleted everywhere: the one before it is the newest
+        catalog.forget_copy(backup_id(7), store, START)
+    assert [one.id for one in catalog.newest_backups("main")] == [backup_id(6), backup_id(4)]
+    assert list(catalog.newest_backups("nowhere")) == []
+
+
 def test_five_thousand_backups_are_listed(catalog):
     refs = [DatabaseRef("main", f"db{number}") for number in range(5)]
     fill(catalog, 5000, refs)

@@ -101,6 +101,19 @@ def in_stores(
     return listing(connection, LIES_SOMEWHERE, server=server, database=database, limit=limit)
 
 
+def newest_of_each(connection: Connection, server: str | None) -> list[BackupRecord]:
+    """The newest snapshot of each database that lies in at least one store, newest first."""
+    place = func.row_number().over(
+        partition_by=(BACKUPS.c.server, BACKUPS.c.database), order_by=_NEWEST_SNAPSHOT
+    )
+    ranked = select(BACKUPS.c.number, place.label("place")).where(LIES_SOMEWHERE)
+    if server is not None:
+        ranked = ranked.where(BACKUPS.c.server == server)
+    found = ranked.subquery()
+    newest = select(found.c.number).where(found.c.place == 1)
+    return listing(connection, BACKUPS.c.number.in_(newest))
+
+
 def proven_before(
     connection: Connection, ref: DatabaseRef, instant: datetime
 ) -> BackupRecord | None:

@@ -147,6 +147,11 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
         with self._database.reading() as connection:
             return backups.in_stores(connection, server, database, limit)
 
+    def newest_backups(self, server: str | None = None) -> Sequence[BackupRecord]:
+        """The newest snapshot of each database that lies in at least one store, newest first."""
+        with self._database.reading() as connection:
+            return backups.newest_of_each(connection, server)
+
     def tries(
         self, server: str | None = None, database: str | None = None, limit: int | None = None
     ) -> Sequence[BackupRecord]:

@@ -138,6 +138,14 @@ class MemoryCatalog(MemoryWatch, MemoryEscalation, MemoryHistory, MemoryTrend):
         with self._lock:
             return self._backups(server, database)[:limit]
 
+    def newest_backups(self, server: str | None = None) -> Sequence[BackupRecord]:
+        """The newest snapshot of each database that lies in at least one store."""
+        newest: dict[DatabaseRef, BackupRecord] = {}
+        with self._lock:
+            for one in self._backups(server, None):
+                newest.setdefault(one.ref, one)
+        return list(newest.values())
+
     def tries(
         self, server: str | None = None, database: str | None = None, limit: int | None = None
     ) -> Sequence[BackupRecord]:
