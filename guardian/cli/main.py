@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import select
 import signal
 import sys
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardian import __version__
-from guardian.errors import ExitCode, GuardianError, InvalidConfigError
+from guardian.errors import ExitCode, GuardianError, InvalidConfigError, UsageError
 from guardian.logs import one_line, set_up_logging
 
 if TYPE_CHECKING:
@@ -139,9 +140,12 @@ def cli(context: click.Context, config_path: Path | None, verbose: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with the contract's code."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Our memory holds secrets: no crash writes it to a file, nor that of a program of ours.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     words = list(sys.argv[1:] if arguments is None else arguments)
     verbose = any(word == "--verbose" or _is_short_verbose(word) for word in words)
     try:
+        _require_text(words)
         # Not standalone, click returns what a command gave to Exit, and None otherwise.
         code = cli.main(args=words, prog_name="guardian", standalone_mode=False)
         sys.stdout.flush()
@@ -152,6 +156,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         code = _told(error)
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+
+
+def _require_text(words: Sequence[str]) -> None:
+    """Python hands on bytes that are no UTF-8 as surrogates, which nobody can write down."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{word!a} is not UTF-8", mend="type it again") from error
 
 
 def _told(error: BaseException) -> int:

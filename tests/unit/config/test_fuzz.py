@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from guardian.config import Config, load_config
 from guardian.config.loader import load
+from guardian.config.models import ServerConfig
 from guardian.config.shape import keys_of, sections_in
 from guardian.config.show import mask_dsn, origins, shown, shown_lines
 from guardian.errors import InvalidConfigError
@@ -28,7 +29,10 @@ SLOW = settings(
 WORDS = """null true 5 -1 1.5 30s 5GiB 80% * P0 local s3 ${X} ${Y:-5} ${ $${ digest embedded idle
 http://x after-backup 0m mon-fri 09:00 [] {} ~"""
 words = st.sampled_from(["", "0 2 * * *", "every 6h", *WORDS.split()])
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | words | st.text(max_size=12)
+scalars = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), words, st.text(max_size=12)),
+    st.dates(),
+)
 keys = (
     st.sampled_from(KEYS) | st.sampled_from([f"{key}_file" for key in KEYS]) | st.text(max_size=6)
 )
@@ -77,6 +81,27 @@ def test_any_text(tmp_path, text) -> None:
 @SLOW
 @given(document=st.dictionaries(st.sampled_from(KEYS), documents, max_size=6))
 def test_any_document(tmp_path, document) -> None:
+    attempt(tmp_path, yaml.dump(document, allow_unicode=True).encode("utf-8", "surrogatepass"))
+
+
+SMALLEST = {
+    "encryption": {"passphrase_file": "pass"},
+    "stores": {"local": {"kind": "local", "path": "backups"}},
+    "servers": {"main": {"dsn": "host=db"}},
+}
+
+
+@SLOW
+@given(section=st.sampled_from(sorted(Config.model_fields)), value=documents)
+def test_the_smallest_with_one_section_replaced(tmp_path, section, value) -> None:
+    document = {**SMALLEST, section: value}
+    attempt(tmp_path, yaml.dump(document, allow_unicode=True).encode("utf-8", "surrogatepass"))
+
+
+@SLOW
+@given(key=st.sampled_from(sorted(ServerConfig.model_fields)), value=documents)
+def test_the_smallest_with_one_key_of_its_server_replaced(tmp_path, key, value) -> None:
+    document = {**SMALLEST, "servers": {"main": {"dsn": "host=db", key: value}}}
     attempt(tmp_path, yaml.dump(document, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
