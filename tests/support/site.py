@@ -145,7 +145,8 @@ class Site:
     def run_quickly(self, *words: str) -> Outcome:
         """In this process where that is the same, else in one of its own."""
         alone = threading.current_thread() is threading.main_thread()
-        if alone and "PYTHONPATH" not in self.environ:
+        # A process that runs knows its folder for temporary files, and its modules, already.
+        if alone and self.environ.keys().isdisjoint({"PYTHONPATH", "TMPDIR"}):
             return self.run_here(*words)
         return self.run(*words)
 
