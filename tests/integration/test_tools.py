@@ -106,6 +106,28 @@ def test_a_version_is_asked_once_until_the_file_changes(tmp_path):
 
 
 @pytest.mark.needs_root
+def test_a_host_short_of_processes_for_a_moment_has_its_tools_afterwards(tmp_path, monkeypatch):
+    """A daemon lives for months: what could not be started once is not left out for good."""
+    bindir = fake(tmp_path / "bin", "17.5")
+
+    def refuse(*_args: object, **_named: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as short:
+        short.setattr(subprocess, "run", refuse)
+        assert find_installations([bindir]) == ()
+
+    def die(*_args: object, **_named: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess("pg_dump", -9, "", "")
+
+    with monkeypatch.context() as short:
+        short.setattr(subprocess, "run", die)
+        assert find_installations([bindir]) == ()
+
+    (found,) = find_installations([bindir])
+    assert found.version == "17.5"
+
+
 def test_a_folder_on_the_path_that_is_closed_to_us_is_passed_over(monkeypatch, tmp_path):
     fake(tmp_path / "closed", "17.2").chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}/closed:/usr/bin")

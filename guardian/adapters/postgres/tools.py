@@ -247,22 +247,11 @@ def _examine(bindir: Path) -> Installation | None:
     )
 
 
-@lru_cache(maxsize=128)
 def _ask_version(program: Path, mtime_ns: int, size: int) -> tuple[str, int] | None:
-    """Run ``program --version``; the file's time and size are part of the cache's key only."""
-    del mtime_ns, size
+    """The version that a program tells; None, and a line in the log, when it tells none."""
     try:
-        done = subprocess.run(
-            [program, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_VERSION_TIMEOUT_SECONDS,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = _told_version(program, mtime_ns, size)
+    except (OSError, subprocess.SubprocessError) as error:
         logger.warning("%s is left out: it does not run (%s)", program, error)
         return None
     parsed = parse_version(done.stdout) if done.returncode == 0 else None
@@ -274,6 +263,32 @@ def _ask_version(program: Path, mtime_ns: int, size: int) -> tuple[str, int] | N
             " ".join((done.stderr or done.stdout).split())[:200],
         )
     return parsed
+
+
+@lru_cache(maxsize=128)
+def _told_version(program: Path, mtime_ns: int, size: int) -> subprocess.CompletedProcess[str]:
+    """Run ``program --version``; the file's time and size are part of the cache's key only.
+
+    What raises is not remembered: a host that was out of memory or processes for a moment has
+    these programs all the same, and a daemon lives for months.
+
+    Raises:
+        OSError, subprocess.SubprocessError: it could not be started, took too long, was killed.
+    """
+    del mtime_ns, size
+    done = subprocess.run(
+        [program, "--version"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_VERSION_TIMEOUT_SECONDS,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    if done.returncode < 0:
+        raise subprocess.CalledProcessError(done.returncode, done.args)
+    return done
 
 
 def _newness(one: Installation) -> tuple[int, bool, bool]:

@@ -15,13 +15,13 @@ import pwd
 import shutil
 import stat
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TypedDict
 
 from guardian.adapters.scratch.cage import Cage
+from guardian.adapters.scratch.making import folder_in_the_making
 from guardian.errors import ScratchError
 
 logger = logging.getLogger(__name__)
@@ -254,8 +254,7 @@ def _copied(prefix: Path, cache: Path) -> Path:
 
 def _copy(prefix: Path, target: Path) -> None:
     logger.info("copying PostgreSQL's programs from %s to %s, once", prefix, target)
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
-    try:
+    with folder_in_the_making(target.parent, ".unfinished-") as unfinished:
         package = prefix.parent
         parts = [prefix / part for part in ("bin", "lib", "share")]
         if (libraries := package.with_name(f"{package.name}.libs")).is_dir():
@@ -277,8 +276,6 @@ def _copy(prefix: Path, target: Path) -> None:
         except OSError:
             if not target.exists():  # else another process was faster with the same copy
                 raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _require_roots_own(folder: Path) -> None:

@@ -12,9 +12,10 @@ import logging
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from guardian.adapters.scratch.making import folder_in_the_making
 
 _log = logging.getLogger(__name__)
 
@@ -49,16 +50,12 @@ class Templates:
         """Copy what initdb made; it is there as a whole or not at all."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            making = Path(tempfile.mkdtemp(prefix="making-", dir=self._folder))
+            with folder_in_the_making(self._folder, "making-") as making:
+                if _copy(data, making):
+                    with contextlib.suppress(OSError):  # somebody was quicker
+                        making.rename(template)
         except OSError as error:
             _log.info("no template is kept in %s: %s", self._folder, error)
-            return
-        try:
-            if _copy(data, making):
-                with contextlib.suppress(OSError):  # somebody was quicker
-                    making.rename(template)
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path) -> bool:
