@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from guardian.backup.survey import Survey, started_at
 from guardian.backup.verdict import View
-from guardian.model import BackupId, RunStatus, StoredObject
+from guardian.model import BackupId, BackupRecord, RunStatus, StoredObject, StoreStatus
 
 LEFTOVER_AGE = timedelta(hours=24)
 CLOCK_MARGIN = timedelta(hours=1)
@@ -31,14 +31,21 @@ def is_over(view: View, found: Survey, backup: BackupId, objects: Sequence[Store
     return view.doubt is None and _is_old(view.now, found, backup, objects)
 
 
-def unfinished_before(view: View) -> datetime:
-    """Writes begun before this instant, and not finished yet, belong to no live try of ours."""
+def unfinished_before(view: View, store: str) -> datetime:
+    """Writes to a store begun before this instant, and unfinished, are of no live try of ours."""
     limit = view.now - LEFTOVER_AGE
     running = [one.started_at for one in view.records.values() if one.status is RunStatus.RUNNING]
     if running:
         return min(limit, min(running) - CLOCK_MARGIN)
-    ends = [one.finished_at for one in view.records.values() if one.status in _DEAD]
+    ends = [one.finished_at for one in view.records.values() if _fell_short(one, store)]
     return max([limit, *(end for end in ends if end is not None and end <= view.now)])
+
+
+def _fell_short(record: BackupRecord, store: str) -> bool:
+    """Whether a try is over that may have left unfinished writes in this store."""
+    return record.status in _DEAD or any(
+        one.store == store and one.status is StoreStatus.FAILED for one in record.outcomes
+    )
 
 
 def _is_old(

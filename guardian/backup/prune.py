@@ -262,7 +262,8 @@ class _Pruning:
         if store.name in self._failing:
             return
         try:
-            self._swept += store.sweep(database_prefix(self._ref), unfinished_before(self._view))
+            before = unfinished_before(self._view, store.name)
+            self._swept += store.sweep(database_prefix(self._ref), before)
         except StoreError as error:
             self._problem(f"unfinished writes were not removed: {error}", store)
 

@@ -595,6 +595,19 @@ def test_unfinished_writes_of_dead_runs_are_swept_and_those_of_live_ones_are_not
     assert scene.prune().swept == 1
 
 
+def test_what_a_store_that_failed_beside_a_good_one_left_unfinished_is_swept():
+    """The try succeeded, but not there: its upload, which could not be aborted, is nobody's."""
+    scene = Scene()
+    for store in scene.stores.values():
+        store.open_writer(backup_prefix(REF, BackupId("x")) + PARTS[0])
+        store.crash()
+    scene.clock.advance(2 * 3600)
+    scene.back_up(scene.clock.now(), ["local"])
+    scene.clock.advance(3600)
+    assert scene.prune().swept == 1
+    assert [store.unfinished for store in scene.stores.values()] == [1, 0]
+
+
 def test_what_began_shortly_before_a_live_run_is_not_swept_clocks_differ():
     scene = Scene("local")
     scene.stores["local"].open_writer(backup_prefix(REF, BackupId("x")) + PARTS[0])
