@@ -103,15 +103,15 @@ class Restorer:
         restore = _Restore(self._equipment, store, manifest, target, wish)
         try:
             return restore.run()
-        except (KeyboardInterrupt, InterruptedRunError) as error:
+        except (KeyboardInterrupt, GuardianError) as error:
             if restore.ended is not None:
                 return restore.ended  # too late: it has the name
-            raise InterruptedRunError(
-                f"{record.ref}: the restore of {record.id} was interrupted, {restore.state}"
-            ) from error
-        except DamagedPartError as error:
+            if isinstance(error, KeyboardInterrupt | InterruptedRunError):
+                raise InterruptedRunError(
+                    f"{record.ref}: the restore of {record.id} was interrupted, {restore.state}"
+                ) from error
             others = [name for name in record.stores if name != store.name]
-            if others:
+            if isinstance(error, DamagedPartError) and others:
                 error.mend = f"{' and '.join(others)} has it, too: --store {others[0]}"
             raise
 
@@ -152,8 +152,7 @@ class Restorer:
 class _Restore:
     """One run: read what is small, decide, check, restore, compare, take the name.
 
-    ``ended`` is the result, as soon as nothing can be undone any more; ``state`` is how things are
-    until then.
+    ``state`` is how things are until it has ``ended``.
     """
 
     def __init__(
@@ -173,8 +172,19 @@ class _Restore:
         self._reader = BackupReader(store, manifest, equipment.encryptor, equipment.compressor)
         self._archive = DumpArchive(self._reader)
         self._warnings: list[str] = []
-        self.ended: RestoreResult | None = None
+        self._ended: RestoreResult | None = None
+        self._finishing: tuple[RestoreWork, RestoreResult] | None = None
         self.state = "the database is as it was before"
+
+    @property
+    def ended(self) -> RestoreResult | None:
+        """The result, as soon as nothing can be undone any more, whether we have heard or not."""
+        if self._ended is None and self._finishing is not None:
+            work, result = self._finishing
+            if (taken := work.taken) is not None:
+                warnings = (*self._warnings, *taken.warnings)
+                return replace(result, finished=taken, warnings=warnings)
+        return self._ended
 
     def run(self) -> RestoreResult:
         began = self._clock.monotonic()
@@ -191,7 +201,7 @@ class _Restore:
         result = self._restore(way, needs, situation, contents)
         seconds = round(self._clock.monotonic() - began, 3)
         result = replace(result, seconds=seconds, warnings=tuple(self._warnings))
-        self.ended = result
+        self._ended = result
         self._progress.end(told(result))
         return result
 
@@ -329,10 +339,11 @@ class _Restore:
             status = RestoreStatus.DIFFERS
         else:
             self._progress.begin(f"{self._manifest.ref}: taking the name")
+            self._finishing = (work, result)
             finished = work.finish()
             if finished.reason is not None:
                 status = RestoreStatus.KEPT_ASIDE
         self._warnings += finished.warnings
         result = replace(result, status=status, finished=finished)
-        self.ended = replace(result, warnings=tuple(self._warnings))
+        self._ended = replace(result, warnings=tuple(self._warnings))
         return result

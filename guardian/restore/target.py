@@ -272,6 +272,13 @@ class RestoreWork(Protocol):
     def extensions_before(self) -> Collection[str]:
         """Extensions that were there before us."""
 
+    @property
+    def taken(self) -> Finished | None:
+        """What :meth:`finish` has come to, as soon as the name is taken; None in place.
+
+        Also for who was interrupted, or lost the server, before he heard.
+        """
+
     def restore(
         self,
         archive: Archive,

@@ -17,8 +17,10 @@ from guardian.adapters.clock import SystemClock
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.maintenance import discard_database
 from guardian.adapters.postgres.side_database import side_database_name
+from guardian.adapters.postgres.swapping import Swap
 from guardian.adapters.postgres.target import PREFIX, PostgresTarget
 from guardian.adapters.process import current_holder, is_alive
+from guardian.errors import ConnectionFailedError
 
 # Few rows, each of which takes its time: when they are loaded, and when they are analyzed.
 SLOW = """
@@ -106,6 +108,35 @@ def test_kill_9_and_the_next_restore_cleans_up(noise: Restoring, step: str) -> N
     with PostgresTarget(connector, full.name, lambda *_: None) as target:
         target.sweep()  # what every restore begins with
     assert noise.databases() == before
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), ConnectionFailedError("the server went away")]
+)
+@pytest.mark.parametrize("replaced", ["full", "empty"])
+def test_once_the_name_is_taken_it_is_too_late_whoever_hears_of_it(
+    noise: Restoring, monkeypatch: pytest.MonkeyPatch, error: BaseException, replaced: str
+) -> None:
+    """A stop, or a loss of the server, in the instant after the names were changed."""
+    table = ("CREATE TABLE mine AS SELECT 42 AS answer",) if replaced == "full" else ()
+    there = noise.existing(*table)
+    words = ("--replace",) if table else ()
+    run = Swap.run
+
+    def run_and_fail(swap: Swap) -> None:
+        assert run(swap).taken
+        raise error
+
+    monkeypatch.setattr(Swap, "run", run_and_fail)
+    told = noise.restored(there.name, *words, "--no-compare", "--no-analyze")
+    assert there.rows("SELECT count(*) FROM noise") == [(1000,)]
+    if replaced == "full":
+        assert Database(there.server, told["kept_old"]).rows("SELECT answer FROM mine") == [(42,)]
+    else:
+        assert told["kept_old"] is None
+        (left,) = [name for name in noise.beside() if name.startswith("guardian_emptied_")]
+        assert any(left in warning for warning in told["warnings"])
+        noise.server.drop_database(left)
 
 
 class waiting_for_the_name:  # noqa: N801 - reads as what it is

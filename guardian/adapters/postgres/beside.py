@@ -62,6 +62,7 @@ class Beside:
         self._wanted = wanted
         self._oid = oid
         self._maintenance = maintenance
+        self._swapping: tuple[Swap, str | None] | None = None
 
     def restore(
         self,
@@ -136,8 +137,24 @@ class Beside:
                 outcome = replace(outcome, warnings=(*outcome.warnings, warning))
             return self._finished(outcome, kept)
 
+    @property
+    def taken(self) -> Finished | None:
+        """The end, as soon as the name is taken."""
+        if self._swapping is None:
+            return None
+        swap, old = self._swapping
+        if not swap.outcome.taken:
+            return None
+        kept, warnings = old if swap.outcome.replaced else None, swap.outcome.warnings
+        if kept is not None and kept.startswith(EMPTIED):
+            left = f"the empty database that was there may be left as {kept}"
+            kept, warnings = None, (*warnings, f"{left}: the next restore here drops it")
+        return Finished(kept_old=kept, warnings=warnings)
+
     def _swap(self, order: SwapOrder) -> SwapOutcome:
-        return Swap(self._connector, self._maintenance, order, PURPOSE).run()
+        swap = Swap(self._connector, self._maintenance, order, PURPOSE)
+        self._swapping = (swap, order.old[1] if order.old else None)
+        return swap.run()
 
     def _finished(self, outcome: SwapOutcome, kept: str | None) -> Finished:
         if not outcome.taken:

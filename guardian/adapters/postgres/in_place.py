@@ -55,6 +55,7 @@ class InPlace:
     ) -> None:
         self.major = database.major
         self.warnings: tuple[str, ...] = ()
+        self.taken: Finished | None = None
         self.extensions_before = frozenset(extensions)
         self._connector = connector
         self._database = database

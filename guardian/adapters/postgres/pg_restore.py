@@ -213,7 +213,13 @@ def running_restore(
             with contextlib.suppress(OSError):
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     tool = RestoreTool(process, scrub, feed, to_the_end=to_the_end)
-    with _guarded(process.pid), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_guarded(process.pid))
+        except BaseException:  # nobody would end it
+            tool.cancel()
+            _reap(process)
+            raise
         stack.callback(_reap, process)
         stack.callback(tool.cancel)
         yield tool
@@ -229,13 +235,16 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def _guarded(pid: int) -> Iterator[None]:
     """Let the process group be killed when we are."""
-    guard = subprocess.Popen(
-        ["/bin/sh", "-c", _GUARD, "guardian-guard", str(pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    try:
+        guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "guardian-guard", str(pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise UnsuitableTargetError(f"/bin/sh cannot be started: {error.strerror}") from error
     assert guard.stdin is not None
     try:
         yield

@@ -67,13 +67,7 @@ class ReadingProcess:
         near, far = Pipe()
         with near:
             with far:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(far.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=(far.fileno(),),
-                    start_new_session=True,
-                )
+                self._process = _start(far)
             with self._process:
                 try:
                     near.send(self._task)
@@ -105,6 +99,21 @@ class ReadingProcess:
                 raise value
             else:
                 return value  # type: ignore[no-any-return]
+
+
+def _start(far: Connection) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__, str(far.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(far.fileno(),),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ConnectionFailedError(
+            f"no process can be started to read tables: {error.strerror}"
+        ) from error
 
 
 def share_by_size(tables: Sequence[Table], count: int) -> list[list[Table]]:

@@ -77,6 +77,11 @@ class Swap:
         self._cancelled = False
         self._ended = threading.Event()
 
+    @property
+    def outcome(self) -> SwapOutcome:
+        """What has come of it so far."""
+        return self._outcome
+
     def run(self) -> SwapOutcome:
         """Swap, on a thread of its own, so that Ctrl-C cannot leave it unknown what happened.
 

@@ -8,13 +8,14 @@ is left on disk then, :func:`guardian.adapters.scratch.folder.sweep_strays` remo
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ _INITDB_TIMEOUT_SECONDS = 300.0
 _PORT_TRIES = 10
 _LOG_TAIL_LINES = 5
 _MIN_SHARED_MEMORY_BYTES = 256 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Shutdown(Enum):
@@ -187,20 +189,22 @@ class EmbeddedServer:
         """Check the room, make the folder, run initdb and write the settings."""
         if self._folder is not None:
             return
-        self._bindir = reachable_bindir(self._wanted_bindir, self.runner)
-        self._major = self._ask_major()
-        self._folder = ScratchFolder(self._directory, self.runner)
-        self._require_room(self._folder.path)
-        if self._templates is None:
-            self._initdb()
-        else:
-            self._template = self._templates.fill(self.data_dir, self._key(), self._initdb)
-        self._write_settings()
+        with self._speaking():
+            self._bindir = reachable_bindir(self._wanted_bindir, self.runner)
+            self._major = self._ask_major()
+            self._folder = ScratchFolder(self._directory, self.runner)
+            self._require_room(self._folder.path)
+            if self._templates is None:
+                self._initdb()
+            else:
+                self._template = self._templates.fill(self.data_dir, self._key(), self._initdb)
+            self._write_settings()
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """More settings, over those that were given; for a server that was not started yet."""
         self._settings.update(settings)
-        self._write_settings()
+        with self._speaking():
+            self._write_settings()
 
     def start(self) -> None:
         """Start the server and return when it takes connections."""
@@ -209,9 +213,10 @@ class EmbeddedServer:
         self._made()
         tries = _PORT_TRIES if self._tcp and self._port is None else 1
         for attempt in range(1, tries + 1):
-            port = self._port or (_free_port() if self._tcp else 5432)
             try:
-                self._launch(port)
+                with self._speaking():
+                    port = self._port or (_free_port() if self._tcp else 5432)
+                    self._launch(port)
             except _PortTakenError:
                 if attempt == tries:
                     raise
@@ -256,6 +261,19 @@ class EmbeddedServer:
             self._watchdog = None
 
     # --- the steps ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """Turn what the system refuses (a full disk, a bad one) into an error that tells it."""
+        try:
+            yield
+        except OSError as error:
+            why = (error.strerror or type(error).__name__).lower()
+            kind = DiskFullError if error.errno in _FULL else ScratchError
+            raise kind(
+                f"the throw-away server cannot be made: {why}: {error.filename or 'its files'}",
+                mend="make room there, or name a folder on another disk (verify.scratch_dir)",
+            ) from error
 
     def _made(self) -> ScratchFolder:
         if self._folder is None:

@@ -85,13 +85,20 @@ class SpoolingStore:
         with self._lock:
             spool = self._kept.get(stored.key)
             if spool is None or spool.failed or spool.stored != stored:
-                if shutil.disk_usage(self._directory).free < 2 * stored.size:
+                if self._free_bytes() < 2 * stored.size:
                     return None
                 self._kept[stored.key] = _Spool(self._inner, stored, self._directory)
                 if spool is not None:
                     spool.stop()
                 spool = self._kept[stored.key]
             return spool
+
+    def _free_bytes(self) -> int:
+        """Room for what is kept; none where the folder is missing, or its disk fails."""
+        try:
+            return shutil.disk_usage(self._directory).free
+        except OSError:
+            return 0
 
     # --- the rest is the inner store's -----------------------------------------------------------
 
@@ -171,7 +178,10 @@ class _Spool:
             if self._stopped or (self._fetched <= position and self._error is not None):
                 self._raise()
             size = min(size, self._fetched - position)
-            return os.pread(self._file.fileno(), size, position) if size > 0 else b""
+            try:
+                return os.pread(self._file.fileno(), size, position) if size > 0 else b""
+            except OSError as error:
+                raise self._unusable(error) from error
 
     def stop(self) -> None:
         """Keep it no longer. A store that is stalled is left to itself."""

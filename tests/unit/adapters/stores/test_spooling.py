@@ -209,3 +209,21 @@ def _await(condition: Callable[[], bool]) -> None:
             return
         threading.Event().wait(0.01)
     raise AssertionError("it never came true")
+
+
+def test_a_folder_that_is_not_there_keeps_nothing(inner: Counting, tmp_path: Path) -> None:
+    with SpoolingStore(inner, tmp_path / "gone", worth_bytes=1 << 20) as store:
+        assert get(store) == BIG
+        assert get(store) == BIG
+    assert inner.opened == 2
+
+
+def test_a_disk_that_fails_while_what_it_keeps_is_read(
+    store: SpoolingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(StoreError, match=f"{KEY} cannot be kept in .*: Input/output error"):
+        get(store)

@@ -1,0 +1,71 @@
+"""A host that can start no more processes: each step says so, and leaves none behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.pg_restore import running_restore
+from guardian.adapters.postgres.reading_process import ReadingProcess, ReadingTask
+from guardian.errors import ConnectionFailedError, UnsuitableTargetError
+from guardian.model import ProofLevel
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, nth: int) -> list[int]:
+    """Let no process start from the n-th on; the numbers of those that did."""
+    started: list[int] = []
+    real = subprocess.Popen.__init__
+    left = nth - 1
+
+    def begin(process: Any, *args: Any, **named: Any) -> None:
+        nonlocal left
+        if left == 0:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        left -= 1
+        real(process, *args, **named)
+        started.append(process.pid)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", begin)
+    return started
+
+
+def test_without_its_guard_pg_restore_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "pg_restore"
+    tool.write_text("#!/bin/sh\nexec sleep 600\n")
+    tool.chmod(0o755)
+    started = refuse(monkeypatch, 2)
+    with (
+        pytest.raises(UnsuitableTargetError, match="/bin/sh cannot be started: Resource"),
+        running_restore(tool, [], None, str),
+    ):
+        pytest.fail("nobody would end it")
+    (pid,) = started
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_tables_that_no_process_can_read_are_no_defect_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse(monkeypatch, 1)
+    task = ReadingTask(
+        connector=Connector("main", psycopg.conninfo.make_conninfo(dbname="mina")),
+        database="mina",
+        encoding="utf-8",
+        snapshot="0-0-1",
+        locked=(),
+        tables=(),
+        level=ProofLevel.CONTENT,
+        seed=1,
+        content_limit=None,
+    )
+    with pytest.raises(ConnectionFailedError, match="no process can be started"):
+        ReadingProcess(task).run(lambda _: None)
