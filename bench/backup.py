@@ -33,20 +33,20 @@ rm manual.sql
 """
 
 CONFIG = """\
-state_dir: {root}/state-{proof}
+state_dir: {root}/state-{proof}-{jobs}
 encryption: {{passphrase_file: {root}/passphrase}}
-stores: {{local: {{kind: local, path: {root}/store-{proof}}}}}
+stores: {{local: {{kind: local, path: {root}/store-{proof}-{jobs}}}}}
 servers:
   main:
     dsn: "{dsn}"
     globals: false
-    backup: {{proof: {proof}}}
+    backup: {{proof: {proof}, jobs: {jobs}}}
     retention: {{keep_last: 1, keep_daily: 0, keep_weekly: 0, keep_monthly: 0, keep_within: 0s}}
 """
 
 
 def ways(root: Path, dsn: str, bindir: Path) -> list[Way]:
-    """The raw floor, the runbook's sequence, and guardian at two levels of proof."""
+    """The raw floor, the runbook's sequence, and guardian at each level of proof."""
     passphrase = root / "passphrase"
     passphrase.touch(0o600)
     passphrase.write_text(secrets.token_urlsafe(32) + "\n")
@@ -61,11 +61,12 @@ def ways(root: Path, dsn: str, bindir: Path) -> list[Way]:
             ],
         ),
     ]
-    for proof in ("none", "counts", "content"):
-        config = root / f"{proof}.yaml"
-        config.write_text(CONFIG.format(root=root, dsn=dsn, proof=proof))
+    for proof, jobs in (("none", 1), ("counts", 1), ("content", 1), ("content", 2)):
+        config = root / f"{proof}-{jobs}.yaml"
+        config.write_text(CONFIG.format(root=root, dsn=dsn, proof=proof, jobs=jobs))
         command = [sys.executable, "-m", "guardian", "--config", str(config), "backup", "now"]
-        found.append(Way(f"guardian, proof: {proof}", command))
+        more = f", jobs: {jobs}" if jobs > 1 else ""
+        found.append(Way(f"guardian, proof: {proof}{more}", command))
     return found
 
 

@@ -1,6 +1,6 @@
 """Drills beside the runbook's own test of a restore, in one run.
 
-    python -m bench.restore [--scale 60] [--pairs 3] [--jobs 2] [--json FILE]
+    python -m bench.restore [--scale 60] [--pairs 3] [--jobs 2] [--backup-jobs 1] [--json FILE]
 
 The runbook's way is ``gpg -d backup.sql.gpg | psql`` into a server as initdb leaves it, which runs
 already and has an empty database. guardian's is ``guardian verify``, the whole command: it makes a
@@ -37,18 +37,19 @@ servers:
   main:
     dsn: "{dsn}"
     globals: false
+    backup: {{jobs: {backup_jobs}}}
     verify: {{jobs: {jobs}, scratch_dir: {root}/scratch}}
 """
 
 
-def prepare(root: Path, sample: Sample, jobs: int) -> list[str]:
+def prepare(root: Path, sample: Sample, jobs: int, backup_jobs: int) -> list[str]:
     """Both kinds of backup of the sample; returns guardian's command."""
     passphrase = root / "passphrase"
     passphrase.touch(0o600)
     passphrase.write_text(secrets.token_urlsafe(32) + "\n")
     (root / "scratch").mkdir()
     config = root / "guardian.yaml"
-    config.write_text(CONFIG.format(root=root, dsn=sample.dsn, jobs=jobs))
+    config.write_text(CONFIG.format(root=root, dsn=sample.dsn, jobs=jobs, backup_jobs=backup_jobs))
     gpg = GPG.format(passphrase=passphrase)
     dump = f'{sample.bindir}/pg_dump "{sample.dsn}" | {gpg} --symmetric -o {root}/manual.sql.gpg'
     subprocess.run(["bash", "-o", "pipefail", "-c", dump], check=True)
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=60)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--backup-jobs", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="guardian-bench-", dir="/var/tmp"))
@@ -127,8 +129,9 @@ def main() -> None:
             sample_server(options.scale) as sample,
             EmbeddedServer(sample.bindir, settings={}) as stock,
         ):
-            print(f"{sample}, {options.jobs} jobs")
-            drills = Drills(prepare(root, sample, options.jobs), root / "scratch")
+            print(f"{sample}, {options.jobs} jobs on a backup in {options.backup_jobs} streams")
+            guardian = prepare(root, sample, options.jobs, options.backup_jobs)
+            drills = Drills(guardian, root / "scratch")
             by_hand = runbook(root, stock, sample.bindir)
             disk = drills.most_disk()  # also warms what there is to warm
             measure_runbook(by_hand, stock)

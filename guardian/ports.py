@@ -202,8 +202,12 @@ class Snapshot(Protocol):
     def estimated_bytes(self) -> int:
         """About how many bytes the dump will have, from table sizes."""
 
-    def open_dump(self) -> AbstractContextManager[DumpStream]:
-        """Start pg_dump of this very snapshot; leaving kills it if it still runs."""
+    def open_dumps(self, streams: int) -> AbstractContextManager[Sequence[DumpStream]]:
+        """Start pg_dump of this very snapshot, at most so many times; leaving kills what runs yet.
+
+        The first dump holds everything but the rows that the others hold, each of some tables that
+        no other has. Small databases have one dump, whatever is asked for.
+        """
 
     def fingerprint(self, level: ProofLevel, advance: Callable[[int], None]) -> Fingerprint:
         """Read every table in this snapshot. ``advance`` hears of bytes read.

@@ -13,6 +13,7 @@ from guardian.backup.lanes import Fanout, Lane, no_store_left
 from guardian.backup.manifest import (
     MANIFEST_NAME,
     NOTES_NAME,
+    ROWS_STEM,
     STEMS,
     backup_prefix,
     encode_manifest,
@@ -83,18 +84,22 @@ class Guard:
             self.check()
             self._clock.sleep(min(rest, 1.0))
 
-    def seal(self, sealing: Sealing, stop: Callable[[], None]) -> Part:
-        """Seal a part, watching; on any reason to end, stop its source and let it end."""
+    def seal(self, *sealings: Sealing) -> list[Part]:
+        """Seal parts at once, watching; on any reason to end, one's failure too, let all end."""
         try:
-            sealing.start()
-            while not sealing.wait(_POLL_SECONDS):
+            for sealing in sealings:
+                sealing.start()
+            while not all(sealing.wait(_POLL_SECONDS) for sealing in sealings):
+                for sealing in sealings:
+                    sealing.check()
                 self.check()
         except BaseException:
-            sealing.cancel()
-            stop()
-            sealing.wait(60)
+            for sealing in sealings:
+                sealing.cancel()
+            for sealing in sealings:
+                sealing.wait(60)
             raise
-        return sealing.result()
+        return [sealing.result() for sealing in sealings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class Making:
     proof: ProofLevel
     with_globals: bool
     compression_level: int
+    jobs: int
     version: str
     last: BackupRecord | None
 
@@ -163,7 +169,10 @@ class Attempt:
     def _seal_globals(self) -> GlobalsLevel:
         self._making.progress.begin(f"{self._making.ref}: roles and tablespaces")
         with self._making.source.open_globals() as (stream, level):
-            self._seal_stream(PartKind.GLOBALS, stream)
+            sealing = self._sealing(
+                PartKind.GLOBALS, stream, finish=stream.finish, stop=stream.cancel
+            )
+            self._parts += self._guard.seal(sealing)
         if level is GlobalsLevel.WITHOUT_PASSWORDS:
             self._warn("roles are saved without passwords: the role may not read pg_authid")
         return level
@@ -173,16 +182,11 @@ class Attempt:
         making = self._making
         total = making.last.dumped_bytes if making.last else snapshot.estimated_bytes
         making.progress.begin(str(making.ref), total or None)
-        with snapshot.open_dump() as stream:
+        with snapshot.open_dumps(making.jobs) as streams:
             reading = _Reading(snapshot, making.proof)
             reading.start()
             try:
-                self._seal_stream(
-                    PartKind.DUMP,
-                    stream,
-                    advance=making.progress.advance,
-                    expected_bytes=self._expected(snapshot),
-                )
+                self._seal_streams(streams, self._expected(snapshot))
                 while not reading.wait(_POLL_SECONDS):
                     self._guard.check()
             finally:
@@ -204,31 +208,39 @@ class Attempt:
             )
         return fingerprint
 
-    def _seal_stream(
-        self,
-        kind: PartKind,
-        stream: DumpStream,
-        *,
-        advance: Callable[[int], None] = lambda _: None,
-        expected_bytes: int | None = None,
-    ) -> None:
-        sealing = self._sealing(kind, stream, stream.finish, advance, expected_bytes)
-        self._parts.append(self._guard.seal(sealing, stream.cancel))
+    def _seal_streams(self, streams: Sequence[DumpStream], expected_bytes: int) -> None:
+        """The dumps, the main one first; there must be room for all of them before any begins."""
+        sealings = [
+            self._sealing(
+                PartKind.DUMP,
+                stream,
+                stem=ROWS_STEM.format(number) if number else STEMS[PartKind.DUMP],
+                finish=stream.finish,
+                stop=stream.cancel,
+                advance=self._making.progress.advance,
+                expected_bytes=expected_bytes,
+            )
+            for number, stream in enumerate(streams)
+        ]
+        self._parts += self._guard.seal(*sealings)
 
     def _seal_bytes(self, kind: PartKind, data: bytes) -> None:
-        sealing = self._sealing(kind, io.BytesIO(data), lambda: None, lambda _: None, len(data))
-        self._parts.append(self._guard.seal(sealing, lambda: None))
+        sealing = self._sealing(kind, io.BytesIO(data), expected_bytes=len(data))
+        self._parts += self._guard.seal(sealing)
 
     def _sealing(
         self,
         kind: PartKind,
         source: Readable,
-        finish: Callable[[], None],
-        advance: Callable[[int], None],
-        expected_bytes: int | None,
+        *,
+        stem: str | None = None,
+        finish: Callable[[], None] = lambda: None,
+        stop: Callable[[], None] = lambda: None,
+        advance: Callable[[int], None] = lambda _: None,
+        expected_bytes: int | None = None,
     ) -> Sealing:
         making = self._making
-        name = STEMS[kind] + making.compressor.suffix + making.encryptor.suffix
+        name = (stem or STEMS[kind]) + making.compressor.suffix + making.encryptor.suffix
         return Sealing(
             source,
             kind=kind,
@@ -237,6 +249,7 @@ class Attempt:
             compressor=making.compressor,
             encryptor=making.encryptor,
             finish=finish,
+            stop=stop,
             advance=advance,
             expected_bytes=expected_bytes,
         )

@@ -125,6 +125,7 @@ class _Pump:
         self._size: int | None = None
         self._steps = 0  # blocks written so far: what shows that the store still moves
         self._whole = False
+        self._stalled = False
         # Not Thread.join: until Python 3.12 a signal's exception in it marks the thread as ended.
         self._done = threading.Event()
         self.thread = threading.Thread(
@@ -141,6 +142,7 @@ class _Pump:
 
     def _give_up(self) -> None:
         self._stopped.set()
+        self._stalled = True
         self.lane.fail(
             StoreError(
                 f"store {self.lane.store.name} took no data for "
@@ -175,9 +177,10 @@ class _Pump:
                 break
             except queue.Full:
                 self._discard()
-        if self.lane.alive:  # else it hangs, and we have waited long enough
+        if not self._stalled:  # else it hangs, and we have waited long enough
             self._done.wait(min(_ABORT_SECONDS, self._stall_timeout.total_seconds()))
-        self.lane.hanging |= not self._done.is_set()
+        if not self._done.is_set():  # only ever set: parts that are sealed at once share the lane
+            self.lane.hanging = True
 
     def _discard(self) -> None:
         try:

@@ -41,6 +41,9 @@ STEMS = {
     PartKind.FINGERPRINT: "fingerprint.json",
 }
 
+ROWS_STEM = "data-{:02d}.dump"
+"""Of the dump's further parts, which hold the rows of some tables; counted from 1."""
+
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}", re.ASCII)
 _SERVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", re.ASCII)

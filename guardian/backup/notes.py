@@ -6,6 +6,7 @@ Written beside every backup with its real names, for the night on which guardian
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from dataclasses import replace
 
@@ -53,18 +54,23 @@ _GLOBALS = """
 _RESTORE = """
 4. The database, under its own name, with its encoding, locale and settings.
    It must not exist yet; every command must end with status 0.
-
-{decrypt} {dump} | zstd -dc | pg_restore --create --exit-on-error -d postgres
+{parted}
+{own}
 
    Or into a database of another name (its ALTER DATABASE ... SET settings are then left out):
 
 createdb --template=template0 {createdb} {other}
-{decrypt} {dump} | zstd -dc | pg_restore --exit-on-error -d {other}
+{into_other}
 
    A look at what is inside, without a server (it stops early: gpg's word of a broken pipe is
    harmless here):
 
 {decrypt} {dump} | zstd -dc | pg_restore --list
+"""
+
+_PARTED = """\
+   The rows of some tables are in parts of their own, which come when all tables are there, and
+   before indexes and foreign keys: run all of these lines, in this order.
 """
 
 _FINGERPRINT = """
@@ -76,7 +82,8 @@ What the database held at that instant (rows and content of each table, as JSON)
 
 def restore_notes(manifest: Manifest, data_parts: tuple[Part, ...]) -> str:
     """The text of RESTORE.txt for a backup with these parts, itself not among them."""
-    by_kind = {part.kind: shlex.quote(part.name) for part in data_parts}
+    by_kind = {part.kind: shlex.quote(part.name) for part in reversed(data_parts)}
+    rows = [shlex.quote(part.name) for part in data_parts if part.kind is PartKind.DUMP][1:]
     symmetric = manifest.encryption.kind is EncryptionKind.SYMMETRIC
     decrypt = "gpg --batch --quiet --decrypt"
     if symmetric:
@@ -115,12 +122,17 @@ def restore_notes(manifest: Manifest, data_parts: tuple[Part, ...]) -> str:
         sections.append(
             _GLOBALS.format(passwords=passwords, decrypt=decrypt, globals=by_kind[PartKind.GLOBALS])
         )
+    opened = [f"{decrypt} {name} | zstd -dc" for name in (by_kind[PartKind.DUMP], *rows)]
+    own = _conninfo(manifest.ref.database)
     sections.append(
         _RESTORE.format(
             decrypt=decrypt,
             dump=by_kind[PartKind.DUMP],
+            parted=_PARTED if rows else "",
+            own="\n".join(_restore_lines(opened, "--create ", "postgres", own)),
+            into_other="\n".join(_restore_lines(opened, "", "restored", "restored")),
             createdb=_createdb_options(manifest),
-            other=shlex.quote("restored"),
+            other="restored",
         )
     )
     if PartKind.FINGERPRINT in by_kind:
@@ -128,6 +140,40 @@ def restore_notes(manifest: Manifest, data_parts: tuple[Part, ...]) -> str:
             _FINGERPRINT.format(decrypt=decrypt, fingerprint=by_kind[PartKind.FINGERPRINT])
         )
     return "".join(sections)
+
+
+def _restore_lines(opened: list[str], option: str, first: str, then: str) -> list[str]:
+    """A command for each step: all at once, or definitions, rows, and what comes after them.
+
+    The first step connects to the database ``first``, the others to ``then``.
+    """
+    restore = f"pg_restore {option}--exit-on-error"
+    main, *rows = opened
+    if not rows:
+        return [f"{main} | {restore} -d {first}"]
+    into = f"pg_restore --exit-on-error -d {then}"
+    return [
+        f"{main} | {restore} --section=pre-data --section=data -d {first}",
+        *(f"{one} | {into}" for one in rows),
+        # It needs the head alone; a reader that goes away would make the others fail.
+        f"{main} | {{ {into} --section=post-data && cat > /dev/null; }}",
+    ]
+
+
+def _conninfo(database: str) -> str:
+    """What ``-d`` takes for a database of any name, quoted for bash, and printable."""
+    if re.fullmatch(r"[A-Za-z0-9_]+", database):
+        return database
+    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
+    whole = f"dbname='{escaped}'"
+    if whole.isprintable():
+        return shlex.quote(whole)
+    return "$'" + "".join(map(_ansi_c, whole.encode("utf-8", "surrogateescape"))) + "'"
+
+
+def _ansi_c(byte: int) -> str:
+    plain = 0x20 <= byte < 0x7F and byte not in b"\\'"
+    return chr(byte) if plain else f"\\x{byte:02x}"
 
 
 def notes_part(manifest: Manifest, name: str, notes: bytes) -> Manifest:

@@ -26,6 +26,11 @@ def matches_any(patterns: Iterable[str], schema: str, name: str, *, visible: boo
     return any(_matches(pattern, schema, name, visible=visible) for pattern in patterns)
 
 
+def exact_pattern(schema: str, name: str) -> str:
+    """The pattern that names this table and no other, whatever its name holds."""
+    return ".".join('"' + piece.replace('"', '""') + '"' for piece in (schema, name))
+
+
 def compile_pattern(pattern: str) -> tuple[re.Pattern[str], ...]:
     """One regular expression a dotted piece, the last for the name; each to be matched in full.
 

@@ -43,6 +43,7 @@ class BackupPlan:
     proof: ProofLevel = ProofLevel.CONTENT
     with_globals: bool = True
     compression_level: int = 3
+    jobs: int = 1
     timeout: timedelta | None = timedelta(hours=6)
     attempts: int = 3
     retry_delays: Sequence[float] = _RETRY_DELAYS
@@ -173,6 +174,7 @@ class BackupRunner:
             proof=self._plan.proof,
             with_globals=self._plan.with_globals,
             compression_level=self._plan.compression_level,
+            jobs=self._plan.jobs,
             version=self._version,
             last=last,
         )

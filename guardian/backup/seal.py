@@ -21,7 +21,7 @@ class Sealing:
     """One part being sealed.
 
     ``finish`` is asked, after the last byte, whether the source was whole. ``key`` is where it
-    goes in every store, ``name`` the last piece of it.
+    goes in every store, the last piece of it its name. ``stop`` makes the source end early.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Sealing:
         compressor: Compressor,
         encryptor: Encryptor,
         finish: Callable[[], None],
+        stop: Callable[[], None] = lambda: None,
         advance: Callable[[int], None] = lambda _: None,
         expected_bytes: int | None = None,
         stall_timeout: timedelta = timedelta(minutes=10),
@@ -44,6 +45,7 @@ class Sealing:
         self._compressor = compressor
         self._encryptor = encryptor
         self._finish = finish
+        self._stop = stop
         self._fanout = Fanout(
             lanes, key, expected_bytes=expected_bytes, stall_timeout=stall_timeout
         )
@@ -64,13 +66,18 @@ class Sealing:
         return self._thread.ident is None or self._done.wait(seconds)
 
     def cancel(self) -> None:
-        """Let nothing more be published. The source must be stopped by its owner."""
+        """Stop the source, and let nothing more be published."""
         self._source.stop()
+        self._stop()
+
+    def check(self) -> None:
+        """Raise what went wrong, as soon as it is known."""
+        if self._error is not None:
+            raise self._error
 
     def result(self) -> Part:
         """The part, after the end; raises what went wrong."""
-        if self._error is not None:
-            raise self._error
+        self.check()
         assert self._part is not None
         return self._part
 

@@ -166,7 +166,9 @@ class BackupConfig(Section):
         description="how long contents may be read in the snapshot, which holds back vacuum; "
         "then rows are only counted",
     )
-    jobs: Count = Field(1, le=64, description="parallel streams")
+    jobs: Count = Field(
+        1, le=64, description="dumps of one snapshot at once, which share the rows of big tables"
+    )
 
 
 class CheckConfig(Section):

@@ -179,6 +179,7 @@ class App:
             proof=section.backup.proof,
             with_globals=section.globals,
             compression_level=section.backup.compression.level,
+            jobs=section.backup.jobs,
             timeout=section.backup.timeout,
             attempts=section.backup.attempts,
             size_drop=section.vitals.size_drop,
@@ -400,8 +401,7 @@ class App:
         """A server's section; of a server that is configured no more, the defaults."""
         from guardian.config.backing import VerifyConfig
 
-        known = self.config.servers.get(server)
-        return VerifyConfig() if known is None else known.verify
+        return known.verify if (known := self.config.servers.get(server)) else VerifyConfig()
 
     def watcher(self, name: str) -> PostgresWatcher:
         """Eyes and hands on one server; close it after use. Nothing is opened before a look."""

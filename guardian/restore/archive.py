@@ -92,6 +92,19 @@ class Toc:
     head_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie in the head: the number of entries, and each entry.
+
+    An entry is (its begin, where its dependencies begin, where they end, its end). Integers have a
+    byte for the sign, and ``integer_bytes``.
+    """
+
+    integer_bytes: int
+    count_at: int
+    entries: tuple[tuple[int, int, int, int], ...]
+
+
 class TocReader:
     """Takes the archive's bytes in blocks of any size, until the table of contents is whole.
 
@@ -115,6 +128,15 @@ class TocReader:
         self._ids: set[int] = set()
         self._fields = _Fields()
         self._dependencies: list[int] = []
+        self._integer_bytes = 0
+        self._count_at = 0
+        self._places: list[tuple[int, int, int, int]] = []
+        self._begin = (0, 0)
+
+    @property
+    def layout(self) -> Layout:
+        """Where things lie in :attr:`head`."""
+        return Layout(self._integer_bytes, self._count_at, tuple(self._places))
 
     @property
     def head(self) -> bytes:
@@ -183,6 +205,7 @@ class TocReader:
         if archive_format != _CUSTOM_FORMAT:
             raise _damaged(f"its format has the number {archive_format}")
         source.set_width(integer_bytes)
+        self._integer_bytes = integer_bytes
         if self._version >= _COMPRESSION_BYTE:
             source.take(1)
         else:
@@ -193,6 +216,7 @@ class TocReader:
         self._step = self._read_count
 
     def _read_count(self) -> None:
+        self._count_at = self._bytes.position
         self._count = self._bytes.integer()
         if self._count < 0:
             raise _damaged(f"{self._count} entries")
@@ -207,6 +231,7 @@ class TocReader:
 
     def _read_fields(self) -> None:
         source = self._bytes
+        begin = source.position
         fields = _Fields(dump_id=source.integer(), has_data=source.integer() != 0)
         if fields.dump_id <= 0 or fields.dump_id in self._ids:
             raise _damaged(f"entry {len(self._entries) + 1} has the id {fields.dump_id}")
@@ -227,6 +252,7 @@ class TocReader:
         fields.owner = source.string()
         source.string()  # WITH OIDS
         self._fields = fields
+        self._begin = begin, source.position
         self._dependencies = []
         self._step = self._read_dependency
 
@@ -240,6 +266,7 @@ class TocReader:
             raise _damaged(f"entry {self._fields.dump_id} depends on no number")
 
     def _read_offset(self) -> None:
+        end = self._bytes.position
         flag = self._bytes.take(1 + self._offset_bytes)[0]
         if flag not in _OFFSET_FLAGS:
             raise _damaged(f"entry {self._fields.dump_id} has an offset of kind {flag}")
@@ -247,6 +274,7 @@ class TocReader:
         if entry.kind == "ENCODING":
             self._decode = _decoder(entry.definition)
         self._entries.append(entry)
+        self._places.append((*self._begin, end, self._bytes.position))
         self._ids.add(entry.dump_id)
         self._begin_entry()
 

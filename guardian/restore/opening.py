@@ -11,9 +11,10 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn
 
 from guardian.backup.manifest import backup_prefix
@@ -28,6 +29,9 @@ from guardian.errors import (
 )
 from guardian.model import Manifest, Part, PartKind
 from guardian.ports import Compressor, Encryptor, Readable, Store
+from guardian.restore.archive import UnknownArchiveError
+from guardian.restore.joining import Head, Joined, JoinedStream, join, read_head
+from guardian.restore.ports import ArchivePart
 
 _BLOCK = 1 << 20
 _QUEUED_BLOCKS = 8
@@ -114,26 +118,79 @@ class BackupReader:
 
 
 class DumpArchive:
-    """Implements the Archive port: the dump of a backup, whatever store it lies in."""
+    """Implements the Archive port: the dump of a backup, whatever store it lies in.
+
+    A dump in several parts can be read as one, in which each part comes to its end before the next
+    begins; what belongs together is read from their heads, once.
+    """
 
     def __init__(self, reader: BackupReader) -> None:
-        parts = reader.manifest.parts_of(PartKind.DUMP)
-        if len(parts) != 1:
-            raise UnrestorableError(
-                f"backup {reader.manifest.id} has its dump in {len(parts)} parts",
-                mend="upgrade guardian on this host",
-            )
         self._reader = reader
-        self._part = parts[0]
+        self._dumps = reader.manifest.parts_of(PartKind.DUMP)
+        if not self._dumps:
+            raise UnrestorableError(f"backup {reader.manifest.id} holds no dump")
+        self._joined: Joined | None = None
 
     @property
     def plain_bytes(self) -> int:
         """How long the dump is."""
-        return self._part.plain_bytes
+        return sum(part.plain_bytes for part in self._dumps)
 
-    def open(self) -> AbstractContextManager[Readable]:
+    @property
+    def parts(self) -> Sequence[ArchivePart]:
+        """Its parts; none where it lies in one alone."""
+        if len(self._dumps) == 1:
+            return ()
+        return [
+            ArchivePart(partial(self._reader.open, part), part.plain_bytes, ids)
+            for part, ids in zip(self._dumps, self._join().ids, strict=True)
+        ]
+
+    @contextmanager
+    def open(self) -> Iterator[Readable]:
         """Read it from its start."""
-        return self._reader.open(self._part)
+        if len(self._dumps) == 1:
+            with self._reader.open(self._dumps[0]) as stream:
+                yield stream
+            return
+        joined = self._join()
+        parts = [partial(self._reader.open, part) for part in self._dumps]
+        with closing(JoinedStream(joined, parts)) as stream:
+            yield stream
+
+    def _join(self) -> Joined:
+        if self._joined is None:
+            heads = []
+            for part in self._dumps:
+                with self._reader.open(part) as stream:
+                    heads.append(self._head(stream))
+            try:
+                self._joined = join(heads)
+            except UnrestorableError:
+                for part in self._dumps:
+                    with self._reader.open(part) as stream:
+                        _see_the_end(stream)
+                raise
+        return self._joined
+
+    @staticmethod
+    def _head(stream: Readable) -> Head:
+        """A part's head. What is wrong with it may come of damage, which is told first."""
+        try:
+            return read_head(stream)
+        except UnrestorableError:
+            _see_the_end(stream)
+            raise
+        except UnknownArchiveError as error:
+            raise UnrestorableError(
+                f"{error.message}, and its rows lie in several parts",
+                mend="upgrade guardian on this host, or follow RESTORE.txt",
+            ) from error
+
+
+def _see_the_end(stream: Readable) -> None:
+    while stream.read(_BLOCK):
+        pass
 
 
 class _Fetched:

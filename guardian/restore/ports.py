@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from guardian.model import Definition, Difference, Fingerprint, ProofLevel
 from guardian.ports import Readable
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePart:
+    """A part of a dump that lies in several, an archive of its own, to be opened as the whole.
+
+    ``ids`` are of the rows in it: the id in the whole, and that in the part.
+    """
+
+    open: Callable[[], AbstractContextManager[Readable]]
+    plain_bytes: int
+    ids: Mapping[int, int]
 
 
 class Archive(Protocol):
@@ -16,6 +29,13 @@ class Archive(Protocol):
     @property
     def plain_bytes(self) -> int:
         """How long it is."""
+
+    @property
+    def parts(self) -> Sequence[ArchivePart]:
+        """What it is made of; none where it is of one piece.
+
+        The first has all definitions. May read from the store, and raise as reads do.
+        """
 
     def open(self) -> AbstractContextManager[Readable]:
         """Read it from its start. It may be open several times at once.

@@ -34,6 +34,34 @@ def share_tables(
     return [share for share in shares if share]
 
 
+def share_parts(
+    parts: Sequence[Sequence[TocEntry]],
+    rows: Mapping[tuple[str, str], int],
+    streams: int,
+    *,
+    may_split: Sequence[bool],
+) -> list[list[list[TocEntry]]]:
+    """The tables of each part of a dump, in shares.
+
+    One share a part; while there are fewer than ``streams``, more of the parts that have most to do
+    and ``may_split``.
+    """
+    loads = [sum(rows.get(_table(entry), 0) for entry in tables) for tables in parts]
+    most = [
+        sum(rows.get(_table(entry), 0) >= _BIG_ROWS for entry in tables) if split else 1
+        for tables, split in zip(parts, may_split, strict=True)
+    ]
+    numbers = [1 if tables else 0 for tables in parts]
+    while sum(numbers) < streams:
+        open_ones = [part for part, number in enumerate(numbers) if 0 < number < most[part]]
+        if not open_ones:
+            break
+        numbers[max(open_ones, key=lambda part: loads[part] / numbers[part])] += 1
+    return [
+        share_tables(tables, rows, number) for tables, number in zip(parts, numbers, strict=True)
+    ]
+
+
 def in_turns(entries: Sequence[TocEntry], jobs: int) -> list[tuple[list[TocEntry], int]]:
     """What comes after the rows, in turns one after the other, each with its number of jobs.
 

@@ -88,8 +88,8 @@ class _ForgedSnapshot:
     def estimated_bytes(self) -> int:
         return self._inner.estimated_bytes
 
-    def open_dump(self) -> AbstractContextManager[DumpStream]:
-        return self._inner.open_dump()
+    def open_dumps(self, streams: int) -> AbstractContextManager[Sequence[DumpStream]]:
+        return self._inner.open_dumps(streams)
 
     def fingerprint(self, level: ProofLevel, advance: Callable[[int], None]) -> Fingerprint:
         if self._see is not None:

@@ -104,7 +104,8 @@ class SelfTest:
     def _announce(self, manifest: Manifest, drilled: ProofRecord) -> None:
         """Say what will be done, and about how long it takes."""
         trials = stored_trials(manifest)
-        drills = sum(one.trial.part == PartKind.DUMP.value for one in trials) + 2
+        dumps = {part_key(manifest, part) for part in manifest.parts_of(PartKind.DUMP)}
+        drills = sum(one.key in dumps for one in trials) + 2
         copies = len(DatabaseDamage) + 1
         once = drilled.restore_seconds + drilled.compare_seconds
         seconds = drilled.seconds + (drills + _COPY_COST * copies) * once
@@ -183,6 +184,7 @@ class _Series:
             if other is None:
                 store, other = self._bench.own.store, self._own_backup()
             theirs = other.parts_of(part.kind)
+            theirs = tuple(one for one in theirs if one.name == part.name) or theirs
             if not theirs:
                 return not_applicable(trial, f"backup {other.id} has no such part")
             if theirs[0].sha256 == part.sha256:

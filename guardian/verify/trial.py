@@ -6,7 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from guardian.backup.manifest import MANIFEST_NAME, backup_prefix, encode_manifest, manifest_key
+from guardian.backup.manifest import (
+    MANIFEST_NAME,
+    STEMS,
+    backup_prefix,
+    encode_manifest,
+    manifest_key,
+)
 from guardian.model import (
     BackupId,
     DatabaseRef,
@@ -200,7 +206,13 @@ def _stored(
 
 def of_part(part: Part, damage: str) -> Trial:
     """A damage of one part's bytes."""
-    return Trial(damage, part.kind.value, ProofResult.UNRESTORABLE, (part.name,))
+    return Trial(damage, _label(part), ProofResult.UNRESTORABLE, (part.name,))
+
+
+def _label(part: Part) -> str:
+    """What it holds, and of a dump's further parts which."""
+    is_first = part.kind not in STEMS or part.name.startswith(STEMS[part.kind])
+    return part.kind.value if is_first else f"{part.kind.value} {part.name.split('.')[0]}"
 
 
 def _of_manifest(damage: str) -> Trial:

@@ -10,6 +10,7 @@ from psycopg import sql
 from guardian.adapters.postgres.fingerprinter import Fingerprinter
 from guardian.adapters.postgres.session import settle_session
 from guardian.adapters.postgres.tables import list_tables
+from guardian.backup.patterns import exact_pattern
 
 SCHEMAS = ["public", "app", "Hidden"]
 TABLES = [
@@ -74,6 +75,13 @@ def rows_left_out_by_us(database, pattern: str) -> set[tuple[str, str]]:
 def test_we_leave_out_what_pg_dump_leaves_out(database, pattern: str) -> None:
     expected = rows_left_out_by_pg_dump(database, pattern)
     assert rows_left_out_by_us(database, pattern) == expected
+
+
+def test_an_exact_pattern_names_one_table(database) -> None:
+    """Both ways that it is used: what one stream leaves out, another dumps."""
+    for schema, table in (("Hidden", name) for name in TABLES):
+        shown = {(schema if schema != "Hidden" else "Hidden", table.replace("\n", " "))}
+        assert rows_left_out_by_pg_dump(database, exact_pattern(schema, table)) == shown
 
 
 @pytest.mark.parametrize("search_path", ['app, "Hidden"', '"$user"', "Hidden", "nowhere, public"])

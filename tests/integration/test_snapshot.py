@@ -72,7 +72,7 @@ def test_dump_does_not_wait_for_ever_behind_ddl_that_waits_for_us(database: Data
         with database.connect() as looker:
             while not looker.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall():
                 pass
-        with snapshot.open_dump() as stream:
+        with snapshot.open_dumps(1) as (stream,):
             while stream.read():
                 pass
             with pytest.raises(LockedError):

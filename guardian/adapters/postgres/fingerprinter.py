@@ -149,6 +149,11 @@ class Fingerprinter:
         self._processes: list[ReadingProcess] = []
         self._cancelled = threading.Event()
 
+    @property
+    def left_out(self) -> frozenset[int]:
+        """The oids of the tables whose rows are not dumped."""
+        return frozenset(table.oid for table in self._left_out)
+
     def take_inventory(self) -> bool:
         """Read objects, roles, settings and sequence positions, which must be near the snapshot.
 

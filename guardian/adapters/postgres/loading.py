@@ -1,9 +1,9 @@
 """Restoring an archive into a database: definitions, then rows in several streams, then indexes.
 
 pg_restore does the work, in pieces: what comes before the rows and after them from the archive's
-head alone, which holds all definitions; the rows from streams of the whole archive, one a job, each
-loading its share of the tables. So a parallel restore needs no plain copy on disk, which
-``pg_restore --jobs`` would.
+head alone, which holds all definitions; the rows from streams of the archive, or of its parts, one
+a job, each loading its share of the tables. So a parallel restore needs no plain copy on disk,
+which ``pg_restore --jobs`` would.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 
@@ -26,8 +27,8 @@ from guardian.adapters.postgres.pg_restore import IntoFile, running_restore
 from guardian.errors import DamagedPartError, UnrestorableError, UnsuitableTargetError
 from guardian.ports import Readable
 from guardian.restore.archive import Section, Toc, TocEntry, UnknownArchiveError
-from guardian.restore.ports import Archive
-from guardian.restore.sharing import early_indexes, in_turns, share_tables
+from guardian.restore.ports import Archive, ArchivePart
+from guardian.restore.sharing import early_indexes, in_turns, share_parts
 
 _BLOCK = 1 << 20
 _STREAM_WORTH_BYTES = 64 << 20
@@ -37,6 +38,7 @@ _GRANTS = frozenset({"ACL", "ACL LANGUAGE", "DEFAULT ACL"})
 _MANY_LOCKS = 1000
 """A transaction that makes more objects may overflow the lock table of a server as installed."""
 
+_Item = TypeVar("_Item")
 RowCounts = Mapping[tuple[str, str], int]
 
 
@@ -79,9 +81,9 @@ class Loader:
         self._crew = Crew()
         self._cancelled = False
         self._streams = 1
-        self._last_table = 0
         self._begun: BegunStream | None = None
         self._taking = threading.Lock()
+        self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._early: queue.SimpleQueue[TocEntry] = queue.SimpleQueue()
         self._built: set[int] = set()
         self._fresh: frozenset[tuple[str, str]] = frozenset()
@@ -120,13 +122,12 @@ class Loader:
     def _see_the_end(self) -> None:
         if not self._cancelled:
             with self._archive.open() as stream:
-                while stream.read(_BLOCK):
-                    pass
+                _read_on(stream)
 
     def _run_streamed(self) -> None:
         """All in one run, as RESTORE.txt does."""
         with self._archive.open() as stream:
-            self._restore(self._single(1), feed=self._counted(stream))
+            self._restore(self._single(1), feed=self._counted(stream, 1))
 
     def _run_in_pieces(self, head: IntoFile, toc: Toc) -> None:
         self._encoding = next(one.definition for one in toc.entries if one.kind == "ENCODING")
@@ -142,7 +143,10 @@ class Loader:
         self._restore(self._single(len(made)), head=head, chosen=made)
         if "--data-only" not in self._options.flags:
             self._fresh = frozenset((one.namespace, one.tag) for one in before if _is_table(one))
-        self._load_rows(head, [entry for part in parts.values() for entry in part])
+        ids = {one.dump_id: one.dump_id for one in toc.entries}
+        whole = ArchivePart(self._whole, self._archive.plain_bytes, ids)
+        chosen = [entry for part in parts.values() for entry in part]
+        self._load_rows(head, self._archive.parts or [whole], chosen)
         # Positions of sequences, comments on large objects: definitions, without rows.
         rest = [entry for entry in definitions if entry.kind not in _LARGE_OBJECTS]
         self._restore([], head=head, chosen=rest)
@@ -160,63 +164,76 @@ class Loader:
 
     # --- rows ---------------------------------------------------------------------------------
 
-    def _load_rows(self, head: IntoFile, entries: Sequence[TocEntry]) -> None:
-        tables = [entry for entry in entries if _is_table_data(entry)]
-        # One stream sees the archive's end; it is the one that has to read on for longest anyway.
-        self._last_table = tables[-1].dump_id if tables else 0
-        large = self._archive.plain_bytes > _STREAM_WORTH_BYTES
-        shares = share_tables(tables, self._rows, self._options.jobs if large else 1)
-        indexes = early_indexes(entries, self._rows) if len(shares) > 1 else {}
-        jobs: list[Callable[[], None]] = [
-            partial(self._load_share, share, indexes) for share in shares
-        ]
-        if blobs := [entry for entry in entries if _is_large_object_data(entry)]:
-            jobs.append(partial(self._load_large_objects, blobs))
-        elif not tables:
-            jobs.append(self._read_all)
+    def _load_rows(
+        self, head: IntoFile, parts: Sequence[ArchivePart], entries: Sequence[TocEntry]
+    ) -> None:
+        data = [entry for entry in entries if _is_table_data(entry)]
+        tables = [[entry for entry in data if entry.dump_id in part.ids] for part in parts]
+        large = [part.plain_bytes > _STREAM_WORTH_BYTES for part in parts]
+        shares = share_parts(tables, self._rows, self._options.jobs, may_split=large)
+        indexes = early_indexes(entries, self._rows) if sum(map(len, shares)) > 1 else {}
+        blobs = [entry for entry in entries if _is_large_object_data(entry)]
+        jobs: list[Callable[[], None]] = []
+        for number, part in enumerate(parts):
+            reading = _Reading(part, tables[number], len(shares[number]))
+            if number == 0 and blobs:
+                reading.streams += 1
+                jobs.append(partial(self._load_large_objects, reading, blobs))
+            jobs += [partial(self._load_share, reading, one, indexes) for one in shares[number]]
+            if reading.streams == 0:
+                jobs.append(partial(self._pass_over, part, needed=number == 0))
         self._streams = len(jobs)
+        for job in jobs:
+            self._waiting.put(job)
         loading = Countdown(len(jobs))
-        run_at_once([partial(self._load_and_build, job, head, loading) for job in jobs], self._crew)
+        workers = min(len(jobs), self._options.jobs + bool(blobs))
+        run_at_once([partial(self._load_and_build, head, loading)] * workers, self._crew)
 
-    def _load_and_build(self, job: Callable[[], None], head: IntoFile, loading: Countdown) -> None:
-        """One stream; then, while others still load, indexes of tables that are loaded."""
-        try:
-            job()
-        finally:
-            loading.one_less()
-        while loading.value > 0 and not self._crew.stopped:
+    def _load_and_build(self, head: IntoFile, loading: Countdown) -> None:
+        """Streams; then, while others still load, indexes of tables that are loaded."""
+        while (job := _next(self._waiting)) is not None and not self._crew.stopped:
             try:
-                entry = self._early.get_nowait()
-            except queue.Empty:
+                job()
+            finally:
+                loading.one_less()
+        while loading.value > 0 and not self._crew.stopped:
+            if (entry := _next(self._early)) is None:
                 return
             self._restore([], head=head, chosen=[entry])
             self._built.add(entry.dump_id)
 
-    def _read_all(self) -> None:
-        """Without rows, too, the archive's end tells whether it is whole."""
-        with self._stream() as stream:
-            feed = self._counted(stream)
-            while feed.read(_BLOCK):
-                pass
+    def _pass_over(self, part: ArchivePart, *, needed: bool) -> None:
+        """Of a part without rows for us, too, the end tells whether it is whole.
 
-    def _load_large_objects(self, entries: Sequence[TocEntry]) -> None:
-        with self._stream() as stream, IntoFile("list", _list_lines(entries)) as listed:
-            self._restore([], feed=self._counted(stream), listed=listed)
+        Parts that hold nothing but rows that were not chosen need not be.
+        """
+        if not needed and self._options.chosen is not None:
+            self._advance(part.plain_bytes)
+            return
+        with part.open() as stream:
+            _read_on(self._counted(stream, 1))
+
+    def _load_large_objects(self, reading: _Reading, entries: Sequence[TocEntry]) -> None:
+        with reading.part.open() as stream, IntoFile("list", reading.lines(entries)) as listed:
+            self._restore([], feed=self._counted(stream, reading.streams), listed=listed)
 
     def _load_share(
-        self, share: Sequence[TocEntry], indexes: Mapping[int, Sequence[TocEntry]]
+        self,
+        reading: _Reading,
+        share: Sequence[TocEntry],
+        indexes: Mapping[int, Sequence[TocEntry]],
     ) -> None:
-        with self._stream() as stream, ExitStack() as stack:
-            listed = stack.enter_context(IntoFile("list", _list_lines(share)))
+        with reading.part.open() as stream, ExitStack() as stack:
+            listed = stack.enter_context(IntoFile("list", reading.lines(share)))
             tool = stack.enter_context(
                 running_restore(
                     self._program,
                     self._options.flags,
                     None,
                     self._connector.scrub,
-                    feed=self._counted(stream),
+                    feed=self._counted(stream, reading.streams),
                     listed=listed,
-                    to_the_end=share[-1].dump_id == self._last_table,
+                    to_the_end=share[-1] is reading.tables[-1],
                 )
             )
             self._crew.join(tool)
@@ -236,7 +253,7 @@ class Loader:
                 pass
             tool.finish()
 
-    def _stream(self) -> AbstractContextManager[Readable]:
+    def _whole(self) -> AbstractContextManager[Readable]:
         """The archive from its start: for one of us the stream that the head came from."""
         with self._taking:
             begun, self._begun = self._begun, None
@@ -300,9 +317,22 @@ class Loader:
             tool.finish()
             self._crew.leave(tool)
 
-    def _counted(self, stream: Readable) -> Readable:
-        """Every stream reads all of the archive, so each counts for its share."""
-        return _Counted(stream, lambda size: self._advance(size // self._streams))
+    def _counted(self, stream: Readable, streams: int) -> Readable:
+        """Every stream reads all of its part, so each of these counts for its share."""
+        return _Counted(stream, lambda size: self._advance(size // streams))
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A part of the archive, its tables that are wanted, and how many streams read it."""
+
+    part: ArchivePart
+    tables: Sequence[TocEntry]
+    streams: int
+
+    def lines(self, entries: Sequence[TocEntry]) -> bytes:
+        """The list of these entries for pg_restore, in whose eyes the part is an archive."""
+        return b"".join(b"%d;\n" % self.part.ids[entry.dump_id] for entry in entries)
 
 
 class _Counted:
@@ -329,6 +359,19 @@ _LOADING_SETTINGS = (
     "SET default_transaction_read_only = off",
     "SET synchronous_commit = off",
 )
+
+
+def _next(waiting: queue.SimpleQueue[_Item]) -> _Item | None:
+    try:
+        return waiting.get_nowait()
+    except queue.Empty:
+        return None
+
+
+def _read_on(stream: Readable) -> None:
+    """To the end, which tells whether all was well."""
+    while stream.read(_BLOCK):
+        pass
 
 
 def _is_table(entry: TocEntry) -> bool:

@@ -8,7 +8,7 @@ makes a table look empty to dump and fingerprint alike (PostgreSQL: "MVCC caveat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -17,8 +17,10 @@ from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.dump import ToolStream, running_tool
 from guardian.adapters.postgres.fingerprinter import Fingerprinter, SharedSnapshot
 from guardian.adapters.postgres.session import lock_tables, settle_session
+from guardian.adapters.postgres.spreading import spread
 from guardian.adapters.postgres.tables import Table, list_tables
 from guardian.adapters.postgres.tools import Installation
+from guardian.backup.patterns import exact_pattern
 from guardian.errors import GuardianError, LockedError, PermissionDeniedError
 from guardian.model import DatabaseFacts, Fingerprint, ProofLevel
 
@@ -50,14 +52,41 @@ class LockedSnapshot:
         self._connector = connector
         self._connection = connection
         self._tool = tool
+        self._tables = tables
         self._exported = exported
         self._fingerprinter = fingerprinter
         self._lock_timeout = lock_timeout
         self._left_out = left_out
 
     @contextmanager
-    def open_dump(self) -> Iterator[ToolStream]:
-        """Start pg_dump in this snapshot, uncompressed, in custom format.
+    def open_dumps(self, streams: int) -> Iterator[Sequence[ToolStream]]:
+        """Start pg_dump in this snapshot, uncompressed, in custom format; several if worth it.
+
+        The first dumps everything but the rows that the others do, each of its share of big tables.
+        """
+        shares = spread(
+            self._tables,
+            streams,
+            encoding=self.facts.encoding,
+            left_out=self._fingerprinter.left_out,
+        )
+        names = [[exact_pattern(one.schema, one.name) for one in share] for share in shares]
+        moved = [name for share in names for name in share]
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(self._running_dump(options))
+                for options in (
+                    [f"--exclude-table-data={name}" for name in [*self._left_out, *moved]],
+                    *(
+                        ["--data-only", "--strict-names", *(f"--table={name}" for name in share)]
+                        for share in names
+                    ),
+                )
+            ]
+
+    @contextmanager
+    def _running_dump(self, options: Sequence[str]) -> Iterator[ToolStream]:
+        """Start one.
 
         We hold every table's lock already, so it can only wait behind DDL that has queued up
         behind us; then nobody would ever move, hence the lock timeout.
@@ -71,7 +100,7 @@ class LockedSnapshot:
             f"--encoding={self.facts.encoding}",
             f"--snapshot={self._exported}",
             f"--lock-wait-timeout={int(self._lock_timeout.total_seconds() * 1000)}",
-            *(f"--exclude-table-data={pattern}" for pattern in self._left_out),
+            *options,
         ]
         database = self._connection.info.dbname
         with (

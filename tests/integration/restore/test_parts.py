@@ -237,6 +237,8 @@ def test_roles_are_all_made_or_none(pg15: PostgresServer, fresh_role: Callable[.
 class LateDamage:
     """An archive whose end tells of damage, long after its last byte was given."""
 
+    parts = ()
+
     def __init__(self, dump: bytes) -> None:
         self.plain_bytes = len(dump)
         self._dump = dump

@@ -83,6 +83,8 @@ COMMENT ON LARGE OBJECT 424242 IS 'a large one with a hole';
 class File:
     """An archive in a file; notes how often it was read to its end."""
 
+    parts = ()
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self.opened = 0

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import hashlib
+import re
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -58,12 +60,24 @@ BARE = replace(
     facts=DatabaseFacts("17.2", 170002, None, "UTF8", "C", "C", "builtin", "C.UTF-8"),
 )
 
+PARTED = replace(
+    FULL,
+    parts=(
+        DUMP,
+        Part("data-01.dump.zst.gpg", PartKind.DUMP, 1, 2, "d" * 64),
+        Part("data-02.dump.zst.gpg", PartKind.DUMP, 1, 2, "e" * 64),
+    ),
+    globals=GlobalsLevel.NONE,
+)
+
 
 def notes(manifest: Manifest) -> str:
     return restore_notes(manifest, manifest.parts)
 
 
-@pytest.mark.parametrize(("name", "manifest"), [("symmetric", FULL), ("recipients", BARE)])
+@pytest.mark.parametrize(
+    ("name", "manifest"), [("symmetric", FULL), ("recipients", BARE), ("parted", PARTED)]
+)
 def test_the_text_is_the_golden_one(name: str, manifest: Manifest) -> None:
     """After a wanted change write the file anew, and read it as on the night it is needed."""
     golden = GOLDEN / f"RESTORE-{name}.txt"
@@ -91,6 +105,26 @@ def test_a_hostile_name_is_shown_on_its_line_and_is_in_no_command(name: str) -> 
     assert [line.split(" ")[0] for line in different] == ["Database"]
     assert different[0].isprintable()
     text.encode()
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "a'b\\c\t'", "é$", ""])
+def test_a_hostile_name_of_a_database_in_parts_is_one_word_for_bash(name: str) -> None:
+    """It says dbname, quoted for libpq; what cannot be printed is escaped, as bash reads it."""
+    text = notes(replace(PARTED, ref=DatabaseRef("main", name)))
+    assert all(line.isprintable() for line in text.split("\n"))
+    own = text[: text.index("   Or into")]
+    lines = [line for line in own.splitlines() if "| pg_restore" in line or "{ pg_restore" in line]
+    assert len(lines) == 4
+    assert "--create" in lines[0]
+    for line in lines[1:]:
+        word = line.split(" -d ")[1].removesuffix(" --section=post-data && cat > /dev/null; }")
+        if word.startswith("$'"):
+            assert word.isascii()
+            read = ast.literal_eval("b" + word[1:]).decode("utf-8", "surrogateescape")
+        else:
+            (read,) = shlex.split(word)
+        assert read.startswith("dbname='")
+        assert re.sub(r"\\(.)", r"\1", read[8:-1], flags=re.DOTALL) == name
 
 
 @pytest.mark.parametrize("word", HOSTILE[:-2])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardian.backup.patterns import compile_pattern, matches_any
+from guardian.backup.patterns import compile_pattern, exact_pattern, matches_any
 from guardian.errors import ConfigError
 
 
@@ -58,7 +58,7 @@ def test_without_a_schema_only_visible_tables_are_meant() -> None:
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_a_quoted_name_means_itself_alone(schema: str, name: str) -> None:
-    pattern = ".".join('"' + word.replace('"', '""') + '"' for word in (schema, name))
+    pattern = exact_pattern(schema, name)
     assert matches_any([pattern], schema, name)
     assert not matches_any([pattern], schema, name + "x")
 

@@ -2,20 +2,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import random
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from guardian.adapters.zstd import ZstdCompressor
+from guardian.backup.attempt import Guard
 from guardian.backup.lanes import Lane
 from guardian.backup.seal import Sealing
 from guardian.errors import DumpError, EncryptionError, StoreError
 from guardian.model import Encryption, EncryptionKind, PartKind
 from guardian.ports import Readable, Sink
-from guardian.testing import MemoryStore
+from guardian.testing import FakeClock, MemoryStore
 
 KEY = "main/mina/20261123T020000Z-7f3a9c/database.dump.zst.gpg"
 
@@ -198,3 +201,72 @@ def test_cancelled_in_finish_it_is_not_published_either() -> None:
     on.set()
     assert isinstance(outcome(made), InterruptedError)
     assert not store.contents()
+
+
+# --- several at once ------------------------------------------------------------------------------
+
+
+def guard() -> Guard:
+    return Guard(FakeClock(), None, threading.Event())
+
+
+def parts(lanes: list[Lane], *sources: Readable, **options: Any) -> list[Sealing]:
+    return [
+        Sealing(
+            source,
+            kind=PartKind.DUMP,
+            key=f"main/mina/20261123T020000Z-7f3a9c/data-{number:02d}.dump.zst.gpg",
+            lanes=lanes,
+            compressor=ZstdCompressor(),
+            encryptor=Crossing(),
+            stall_timeout=timedelta(seconds=5),
+            finish=lambda: None,
+            **options,
+        )
+        for number, source in enumerate(sources)
+    ]
+
+
+def test_parts_are_sealed_at_once_and_told_in_order() -> None:
+    store, gates = MemoryStore("a"), [Gate(), Gate()]
+
+    class Both(Gate):
+        """Goes on only when the others are under way."""
+
+        def read(self, size: int = -1, /) -> bytes:
+            assert all(gate.reached.wait(20) for gate in gates)
+            for gate in gates:
+                gate.on.set()
+            return super().read(size) if self.reads else self._first()
+
+        def _first(self) -> bytes:
+            self.reads = 5
+            return b"x"
+
+    found = guard().seal(*parts([Lane(store)], *gates, Both()))
+    assert [part.name[:7] for part in found] == ["data-00", "data-01", "data-02"]
+    assert [part.plain_bytes for part in found] == [2000, 2000, 1]
+    assert len(store.contents()) == 3
+
+
+def test_one_that_fails_stops_the_others_and_is_what_is_told() -> None:
+    store, gate = MemoryStore("a"), Gate()
+    made = parts([Lane(store)], gate, Raising(), stop=gate.on.set)
+    with pytest.raises(DumpError, match="pg_dump failed"):
+        guard().seal(*made)
+    assert isinstance(outcome(made[0]), InterruptedError)
+    assert not store.contents()
+    assert store.unfinished == 0
+
+
+def test_a_store_that_fails_in_one_part_is_out_of_all_and_does_not_hang() -> None:
+    """What it has of other parts is there to be taken back; the other store has everything."""
+    good, bad = MemoryStore("good"), MemoryStore("bad")
+    bad.faults.write, bad.faults.keys = StoreError("store bad: full"), "data-01.dump.zst.gpg"
+    lanes = [Lane(good), Lane(bad)]
+    noise = [io.BytesIO(random.Random(number).randbytes(3 << 20)) for number in range(3)]
+    found = guard().seal(*parts(lanes, *noise))
+    assert len(good.contents()) == len(found) == 3
+    assert "store bad: full" in str(lanes[1].error)
+    assert not lanes[1].hanging
+    assert bad.unfinished == 0

@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.archives import FIRST, SECOND, THIRD, WHOLE
 from support.scene import NOW, manifest
 
 from guardian.adapters.zstd import ZstdCompressor
@@ -357,13 +358,57 @@ def test_a_part_too_large_for_memory_is_not_read(scene: Scene) -> None:
         scene.reader.data(scene.parts[PartKind.DUMP], limit=1000)
 
 
-@pytest.mark.parametrize("count", [0, 2])
-def test_a_dump_in_no_part_or_in_several(scene: Scene, count: int) -> None:
-    part = scene.parts.pop(PartKind.DUMP)
-    made = replace(scene.reader.manifest, parts=(part,) * count)
-    reader = BackupReader(scene.store, made, scene.encryptor, ZstdCompressor())
-    with pytest.raises(UnrestorableError, match=f"in {count} parts"):
-        DumpArchive(reader)
+def several(scene: Scene, *plain: bytes) -> DumpArchive:
+    """A dump in parts; the second is the one that a test may change afterwards."""
+    parts = []
+    for number, data in enumerate(plain):
+        NAMES[PartKind.DUMP] = f"data-{number:02d}.dump.zst.gpg"
+        parts.append(scene.put(PartKind.DUMP, sealed(data), data))
+    made = replace(scene.reader.manifest, parts=tuple(parts))
+    return DumpArchive(BackupReader(scene.store, made, scene.encryptor, ZstdCompressor()))
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NAMES, PartKind.DUMP, NAMES[PartKind.DUMP])
+
+
+@pytest.mark.usefixtures("names")
+def test_a_dump_in_several_parts_is_read_as_one_and_part_by_part(scene: Scene) -> None:
+    archive = several(scene, FIRST, SECOND, THIRD)
+    with archive.open() as stream:
+        whole = read_all(stream)
+    assert whole == WHOLE
+    assert archive.plain_bytes == len(FIRST + SECOND + THIRD)
+    assert [dict(part.ids) for part in archive.parts][1] == {100: 20}
+    for part, plain in zip(archive.parts, (FIRST, SECOND, THIRD), strict=True):
+        with part.open() as stream:
+            assert read_all(stream) == plain
+        assert part.plain_bytes == len(plain)
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize("place", [10, -10])
+def test_damage_in_any_part_is_told_before_anything_else(scene: Scene, place: int) -> None:
+    archive = several(scene, FIRST, SECOND)
+    stored = bytearray(sealed(SECOND))
+    stored[place] ^= 1
+    scene.plant(PartKind.DUMP, bytes(stored))
+    with pytest.raises(DamagedPartError, match="data-01"), archive.open() as stream:
+        read_all(stream)
+
+
+@pytest.mark.usefixtures("names")
+def test_parts_that_do_not_belong_together_are_whole_but_refused(scene: Scene) -> None:
+    with pytest.raises(UnrestorableError, match="does not belong"):
+        _ = several(scene, FIRST, FIRST).parts
+
+
+def test_a_dump_in_one_part_has_no_parts_and_one_in_none_is_refused(scene: Scene) -> None:
+    assert DumpArchive(scene.reader).parts == ()
+    del scene.parts[PartKind.DUMP]
+    with pytest.raises(UnrestorableError, match="no dump"):
+        DumpArchive(scene.reader)
 
 
 # --- the store fails, the drill has to end --------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.restore.archive import Section, TocEntry
-from guardian.restore.sharing import early_indexes, in_turns, share_tables
+from guardian.restore.sharing import early_indexes, in_turns, share_parts, share_tables
 
 BIG = 100_000
 
@@ -152,3 +152,34 @@ def test_one_job_needs_no_turns_nor_does_what_has_no_partitions() -> None:
     assert turns_of(PARTITIONED, 1) == [([1, 2, 3, 4, 5, 6, 7, 8], 1)]
     assert turns_of([after(1, "INDEX"), after(2, "FK CONSTRAINT", 1)], 4) == [([1, 2], 4)]
     assert turns_of([], 4) == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "rows", "streams", "expected"),
+    [
+        # One part: as without parts.
+        (["ab"], {"a": BIG, "b": BIG}, 2, [[["a"], ["b"]]]),
+        # One stream for each part, also where there are fewer jobs.
+        (["ab", "c"], {"a": BIG, "b": BIG, "c": BIG}, 1, [[["a", "b"]], [["c"]]]),
+        (["ab", "c"], {"a": BIG, "b": BIG, "c": BIG}, 2, [[["a", "b"]], [["c"]]]),
+        # More for the part that has most to do, as long as it has big tables to share.
+        (["ab", "cd"], {"a": BIG, "b": BIG, "c": 9 * BIG}, 3, [[["a"], ["b"]], [["c", "d"]]]),
+        (
+            ["ab", "cd"],
+            dict.fromkeys("abcd", BIG) | {"c": 2 * BIG},
+            3,
+            [[["a", "b"]], [["c"], ["d"]]],
+        ),
+        (["ab", "cd"], dict.fromkeys("abcd", BIG), 9, [[["a"], ["b"]], [["c"], ["d"]]]),
+        # Nothing is wanted of a part.
+        (["", "cd"], dict.fromkeys("cd", BIG), 2, [[], [["c"], ["d"]]]),
+    ],
+)
+def test_shares_of_parts(
+    parts: list[str], rows: dict[str, int], streams: int, expected: list[list[list[str]]]
+) -> None:
+    tables = [rows_of(*part) for part in parts]
+    found = share_parts(tables, counts(**rows), streams, may_split=[True] * len(parts))
+    assert [named(part) for part in found] == expected
+    alone = share_parts(tables, counts(**rows), streams, may_split=[False] * len(parts))
+    assert [named(part) for part in alone] == [[list(part)] if part else [] for part in parts]

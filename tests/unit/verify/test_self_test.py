@@ -137,8 +137,8 @@ class ToySnapshot:
         self.content = content
 
     @contextmanager
-    def open_dump(self) -> Iterator[Bytes]:
-        yield Bytes(json.dumps(self.content, indent=1).encode() + b" " * 500)
+    def open_dumps(self, streams: int) -> Iterator[Sequence[Bytes]]:
+        yield [Bytes(json.dumps(self.content, indent=1).encode() + b" " * 500)]
 
     def fingerprint(self, level: ProofLevel, advance: Callable[[int], None]) -> Fingerprint:
         return fingerprint(self.content, level, 7)

@@ -1,0 +1,123 @@
+"""Failures of a backup whose dump comes in two streams: one ends all, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from support.postgres import Database, PostgresServer
+from support.site import Site, descendants, interrupt_when, snapshot_of
+
+TWINS = """
+CREATE TABLE noise AS
+SELECT g AS id, (SELECT string_agg(md5(g::text || i::text), '') FROM generate_series(1, 40) i) AS t
+  FROM generate_series(1, 28000) g;
+CREATE TABLE twin AS TABLE noise;
+"""
+
+
+@pytest.fixture(scope="module")
+def twins(pg15: PostgresServer) -> Iterator[Database]:
+    """Two tables that no compressor makes small, each worth a stream as they are."""
+    database = pg15.create_database()
+    database.execute(TWINS)
+    yield database
+    pg15.drop_database(database.name)
+
+
+@pytest.fixture
+def site(twins: Database, tmp_path: Path) -> Site:
+    made = Site(tmp_path / "site", twins.dsn())
+    made.server = {"backup": {"jobs": 2, "attempts": 1}}
+    return made
+
+
+class Frozen:
+    """A backup in the middle of both dumps, which stand still and end only when they are ended."""
+
+    def __init__(self, site: Site) -> None:
+        self.process = site.start("backup", "now", "--json")
+        self.dumps: dict[int, list[str]] = {}
+        while len(self.dumps) < 2:
+            assert self.process.poll() is None
+            for pid in descendants(self.process.pid):
+                words = words_of(pid)
+                if pid not in self.dumps and words[0].endswith("/pg_dump"):
+                    os.kill(pid, signal.SIGSTOP)
+                    self.dumps[pid] = words
+            time.sleep(0.005)
+        self.children = descendants(self.process.pid)
+
+
+def test_interrupted_nothing_is_left(site: Site, twins: Database) -> None:
+    frozen = Frozen(site)
+    outcome = interrupt_when(frozen.process, lambda: True, signal.SIGINT)
+    assert outcome.code == 130
+    outcome.assert_clean()
+    assert_nothing_is_left(site, twins, frozen)
+
+
+@pytest.mark.parametrize("option", ["--exclude-table-data=", "--table="])
+def test_one_dump_that_dies_ends_the_other(site: Site, twins: Database, option: str) -> None:
+    frozen = Frozen(site)
+    (dump,) = [pid for pid, words in frozen.dumps.items() if any(option in one for one in words)]
+    os.kill(dump, signal.SIGKILL)
+    out, err = frozen.process.communicate(timeout=60)
+    assert frozen.process.returncode == 1, err
+    assert "killed by SIGKILL" in out
+    assert_nothing_is_left(site, twins, frozen)
+
+
+def test_kill_9_and_the_next_run_cleans_up(site: Site, twins: Database) -> None:
+    frozen = Frozen(site)
+    frozen.process.kill()
+    for pid in frozen.dumps:
+        os.kill(pid, signal.SIGCONT)
+    frozen.process.communicate()
+    result = site.back_up().result
+    assert result["status"] == "succeeded", result
+    assert site.listed() == [result["id"]]
+    files = snapshot_of(site.store)
+    assert all(f"/{result['id']}/" in name for name in files)
+    assert sum(".dump." in name for name in files) == 2
+    assert_source_unharmed(twins)
+
+
+def assert_nothing_is_left(site: Site, database: Database, frozen: Frozen) -> None:
+    assert snapshot_of(site.store) == {}
+    assert_source_unharmed(database)
+    assert not any(map(lives, frozen.children))
+
+
+def words_of(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except FileNotFoundError:
+        return [""]
+
+
+def lives(pid: int) -> bool:
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def assert_source_unharmed(database: Database) -> None:
+    """No session of ours, so no lock and no snapshot either."""
+    with psycopg.connect(database.dsn(), autocommit=True) as admin:
+        for _ in range(100):
+            found = admin.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE application_name LIKE 'guardian%' AND datname = current_database()"
+            ).fetchone()
+            if found == (0,):
+                return
+            time.sleep(0.1)
+    raise AssertionError("a session of ours is left")
