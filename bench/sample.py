@@ -27,6 +27,13 @@ SELECT g AS id, repeat(md5(g::text), 8) AS body,
   FROM generate_series(1, {rows}) g
 """
 
+CANARY = "canary-7d1e0c-whoever-reads-this-needed-no-key"
+CANARIES = f"""
+CREATE TABLE canaries AS
+SELECT g AS id, '{CANARY} ' || md5(g::text) AS song FROM generate_series(1, 200) g
+"""
+"""A small table that comes first in a dump, to be looked for where no row should be readable."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -46,11 +53,29 @@ class Sample:
         return f"PostgreSQL {self.version}, {format_size(self.size)}, {os.cpu_count()} cores"
 
 
+def contents(dsn: str) -> dict[str, tuple[int, str]]:
+    """Of each table: how many rows, and a sum of their hashes. Guardian's own are not asked."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        tables = connection.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        found = {}
+        for (table,) in tables:
+            query = f"SELECT count(*), sum(hashtextextended(t::text, 0))::text FROM {table} t"
+            row = connection.execute(query.encode()).fetchone()
+            assert row is not None
+            found[table] = (row[0], row[1] or "0")
+    return found
+
+
 @contextmanager
-def sample_server(scale: int) -> Iterator[Sample]:
+def sample_server(scale: int, directory: Path | None = None) -> Iterator[Sample]:
     """Pgbench at the given scale and a wide table, on a server with ordinary settings."""
     installation = choose_server(15)
-    with EmbeddedServer(installation.bindir, settings=PLAIN_SETTINGS) as server:
+    with EmbeddedServer(
+        installation.bindir, directory=directory, settings=PLAIN_SETTINGS
+    ) as server:
         with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
             connection.execute("CREATE DATABASE bench")
         dsn = server.dsn("bench")
@@ -60,6 +85,7 @@ def sample_server(scale: int) -> Iterator[Sample]:
         )
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(WIDE.format(rows=scale * 25000))
+            connection.execute(CANARIES.encode())
             connection.execute("VACUUM ANALYZE")
             connection.execute("CHECKPOINT")
             row = connection.execute("SELECT pg_database_size('bench')").fetchone()
