@@ -174,7 +174,7 @@ def _standings() -> Select[Any]:
         refs,
         newest().label("last_try"),
         newest(_lies_somewhere).label("last"),
-        newest(_lies_somewhere, lambda one: one.proven.is_(True)).label("last_proven"),
+        newest(_lies_somewhere, lambda one: one.c.proven.is_(True)).label("last_proven"),
         _failures(refs).label("failures"),
     ).order_by(refs.c.server, refs.c.database)
 
