@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 def status(context: AppContext, as_json: bool) -> None:
     """Each database's last proven backup and its age, open incidents, and what runs next."""
     from guardian.daemon.app import App
+    from guardian.daemon.briefing import told_at_set_times
     from guardian.daemon.overview import database_statuses
 
     with App(context.config) as app:
         statuses = database_statuses(app)
         incidents = app.catalog.open_incidents()
         at = app.clock.now()
+        planned = told_at_set_times(app, at)
     if as_json:
         from guardian.cli.incident_documents import incident_document
 
@@ -37,6 +39,7 @@ def status(context: AppContext, as_json: bool) -> None:
                 "at": time_text(at),
                 "databases": [status_document(item) for item in statuses],
                 "incidents": [incident_document(one) for one in incidents],
+                "planned": [{"at": time_text(one.at), "what": one.what} for one in planned],
             }
         )
         return
@@ -61,6 +64,8 @@ def status(context: AppContext, as_json: bool) -> None:
             click.echo(f"{item.ref}: being backed up by {item.running}")
         if item.last_error is not None:
             click.echo(f"{item.ref}: last try failed: {item.last_error}", err=True)
+    for one in sorted(planned, key=lambda one: one.at):
+        click.echo(f"{one.what}: {_in(one.at, at)}")
 
 
 def _tell_incidents(incidents: Sequence[Incident], at: datetime) -> None:
@@ -90,9 +95,13 @@ def _proven_text(item: DatabaseStatus, at: datetime) -> str:
 def _next_text(item: DatabaseStatus, at: datetime) -> str:
     if item.next_at is None:
         return "[dim]by hand[/]"
+    return _in(item.next_at, at)
+
+
+def _in(instant: datetime, at: datetime) -> str:
     from guardian.units import format_duration
 
-    return f"in {format_duration(max(0, int((item.next_at - at).total_seconds())))}"
+    return f"in {format_duration(max(0, int((instant - at).total_seconds())))}"
 
 
 def status_document(item: DatabaseStatus) -> dict[str, Any]:

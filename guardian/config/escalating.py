@@ -155,7 +155,14 @@ class EscalationConfig(Section):
     digest_to: Strings = Field(
         default_factory=list, description="who gets it, among people (default: the first)"
     )
-    timezone: Timezone = Field("UTC", description="of the digest, such as Europe/Berlin")
+    self_test: ScheduleText | None = Field(
+        None,
+        description="when a test goes through each channel by itself, so that one that does not "
+        "work is found before it is needed: cron, or every 7d; null = never",
+    )
+    timezone: Timezone = Field(
+        "UTC", description="of the digest and the self-test, such as Europe/Berlin"
+    )
     query_text: bool = Field(True, description="alerts show the text of queries, without secrets")
     dashboard: WebAddress | None = Field(
         None, description="where people reach the dashboard: links in alerts lead there"
@@ -174,6 +181,7 @@ class EscalationConfig(Section):
             business_hours=None if hours is None else hours.to_business_hours(),
             page_after=self.backup_failures.page_after,
             digest=self._digest(people),
+            self_test=self._self_test(),
             severities=tuple((kind, Class(one)) for kind, one in self.severity.items()),
             settle=tuple(self.settle.items()),
             recovery=tuple(self.recovery.items()),
@@ -190,6 +198,11 @@ class EscalationConfig(Section):
         if self.digest is None:
             return None
         return rules.Digest(self.digest, self.timezone, tuple(self.digest_to) or tuple(people)[:1])
+
+    def _self_test(self) -> rules.SelfTest | None:
+        if self.self_test is None or not self.channels:
+            return None
+        return rules.SelfTest(self.self_test, self.timezone, tuple(self.channels))
 
 
 def _ladder(rungs: Mapping[timedelta, list[str]] | Literal["digest"]) -> rules.Ladder:

@@ -48,7 +48,8 @@ class Alerting:
         self.sensors = Sensors(app)
         self._checks = QuickChecks(app)
         rules = app.config.escalation.to_rules()
-        self.dispatcher = Dispatcher(self._channels(), app.catalog, app.clock, rules)
+        channels, unusable = self._channels()
+        self.dispatcher = Dispatcher(channels, app.catalog, app.clock, rules, unusable=unusable)
         self.escalator = Escalator(
             app.catalog,
             app.clock,
@@ -62,7 +63,8 @@ class Alerting:
         self._app = app
         self.sensors, self._checks = Sensors(app), QuickChecks(app)
         rules = app.config.escalation.to_rules()
-        self.dispatcher.reconfigure(self._channels(), rules)
+        channels, unusable = self._channels()
+        self.dispatcher.reconfigure(channels, rules, unusable)
         self.escalator.reconfigure(rules)
 
     def end_unwatched(self, scopes: Iterable[str]) -> None:
@@ -114,11 +116,14 @@ class Alerting:
             channels=tuple(channels),
         )
 
-    def _channels(self) -> dict[str, Channel]:
-        """Those that can be made here; the others are a trouble of ours."""
-        channels, unusable = make_channels(self._app)
-        self._state.change(unusable={name: str(error) for name, error in unusable.items()})
-        return channels
+    def _channels(self) -> tuple[dict[str, Channel], dict[str, str]]:
+        """Those that can be made here, and why the others cannot."""
+        channels, errors = make_channels(self._app)
+        unusable = {name: str(error) for name, error in errors.items()}
+        for name, why in unusable.items():
+            _log.error("channel %s cannot be used: %s", name, why)
+        self._state.change(unusable=unusable)
+        return channels, unusable
 
     def _says_nothing(self, observation: Observation) -> bool:
         """Whether nothing is wrong, and nothing was that this would end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,6 +11,7 @@ from guardian.daemon.app import App
 from guardian.daemon.overview import DatabaseStatus, database_statuses
 from guardian.escalate.digest import Protection
 from guardian.escalate.handoff import Handoff, Planned, make_handoff
+from guardian.escalate.set_times import SetTimes
 from guardian.model import DatabaseRef, ProofResult, RunStatus
 
 _EVENTS = 5000
@@ -89,10 +90,13 @@ def _planned(app: App, statuses: Iterable[DatabaseStatus], now: datetime) -> Ite
         if (text := server.verify.schedule) is not None and text != AFTER_BACKUP:
             zone = ZoneInfo(server.verify.timezone)
             yield Planned(parse_schedule(text).next_after(now, zone), f"drills of {name}")
-    digest = app.config.escalation.to_rules().digest
-    if digest is not None and digest.people:
-        at = parse_schedule(digest.schedule).next_after(now, ZoneInfo(digest.timezone))
-        yield Planned(at, f"digest to {', '.join(digest.people)}")
+    yield from told_at_set_times(app, now)
+
+
+def told_at_set_times(app: App, now: datetime) -> Sequence[Planned]:
+    """When the digest and the self-test are told next. Raises CatalogError."""
+    rules = app.config.escalation.to_rules()
+    return list(SetTimes(app.catalog, now).planned(now, rules))
 
 
 def _then_drill(app: App, ref: DatabaseRef) -> str:

@@ -6,6 +6,7 @@ What one kind needs is loaded when one of that kind is made: no SDK for who has 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from guardian.adapters.clock import SystemClock
@@ -23,6 +24,7 @@ from guardian.config.channels import (
     TelegramConfig,
     WebhookConfig,
 )
+from guardian.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -31,7 +33,11 @@ if TYPE_CHECKING:
 
 
 def make_channel(name: str, section: ChannelConfig) -> Channel:
-    """One channel. Nothing is sent yet, nor any name looked up."""
+    """One channel. Nothing is sent yet, nor any name looked up.
+
+    Raises:
+        ConfigError: it cannot be made of that, or not here.
+    """
     return _MAKERS[type(section)](name, section)
 
 
@@ -137,8 +143,10 @@ def _telegram(name: str, section: TelegramConfig) -> Channel:
 
 
 def _apprise(name: str, section: AppriseConfig) -> Channel:
-    from guardian.adapters.channels.apprise import Apprise
+    from guardian.adapters.channels.apprise import INSTALL, Apprise
 
+    if find_spec("apprise") is None:  # better known now than with the first alert
+        raise ConfigError(f"channel {name}: apprise is not installed here", mend=INSTALL)
     return Apprise(name, section.url.get_secret_value())
 
 

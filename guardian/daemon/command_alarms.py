@@ -217,6 +217,7 @@ class CommandAlarms:
             self._catalog,
             self._app.clock,
             replace(rules, hand_over_after=patience),
+            unusable={name: str(error) for name, error in unusable.items()},
             pace=Pace(send_timeout=SEND_TIMEOUT),
         )
         self._opened.callback(dispatcher.close, _CLOSING)

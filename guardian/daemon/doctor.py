@@ -12,7 +12,9 @@ from guardian.adapters.postgres.privileges import inspect_access
 from guardian.adapters.postgres.tools import choose_client, find_installations
 from guardian.adapters.postgres.watch_privileges import WatchNeeds, inspect_watch
 from guardian.adapters.scratch.cage import missing
+from guardian.daemon.alarms import make_channels
 from guardian.daemon.app import App
+from guardian.daemon.briefing import told_at_set_times
 from guardian.errors import GuardianError
 from guardian.ports import Store
 from guardian.units import counted, format_duration, format_size
@@ -56,6 +58,7 @@ def examine(app: App) -> Iterator[Check]:
         yield from _guarded(f"store {name}", lambda store=store: _store(store))  # type: ignore[misc]
     for name in app.config.servers:
         yield from _server(app, name)
+    yield from _guarded("channels", lambda: _channels(app))
 
 
 def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
@@ -139,6 +142,38 @@ def _store(store: Store) -> Iterator[Check]:
     free = store.free_bytes()
     room = f", {format_size(free)} free" if free is not None else ""
     yield Check(f"store {store.name}", Verdict.OK, f"write, read, list, delete ok{room}")
+
+
+def _channels(app: App) -> Iterator[Check]:
+    """Whether each can be made here, and how they have done; nothing is sent."""
+    configured = app.config.escalation.channels
+    if not configured:
+        yield Check(
+            "channels", Verdict.OK, "none: nobody is told of anything (escalation.channels)"
+        )
+        return
+    channels, unusable = make_channels(app)
+    for channel in channels.values():
+        channel.close()
+    for name, error in unusable.items():
+        yield Check(f"channel {name}", Verdict.FAILED, error.message, error.mend)
+    for one in app.catalog.channel_health():
+        if one.channel in channels and one.failing_since is not None:
+            yield Check(
+                f"channel {one.channel}",
+                Verdict.WARNING,
+                f"it has failed since {one.failing_since:%Y-%m-%d %H:%M} UTC: {one.last_error}",
+                f"guardian alerts test {one.channel}",
+            )
+    yield Check("channels", Verdict.OK, f"{', '.join(configured)}; {_self_test(app)}")
+
+
+def _self_test(app: App) -> str:
+    if app.config.escalation.self_test is None:
+        return 'no self-test is scheduled (escalation.self_test: "every 7d")'
+    planned = told_at_set_times(app, app.clock.now())
+    at = next(one.at for one in planned if one.what.startswith("self-test"))
+    return f"self-test at {at:%Y-%m-%d %H:%M} UTC"
 
 
 def _server(app: App, name: str) -> Iterator[Check]:

@@ -23,7 +23,6 @@ from guardian.escalate.conditions.history import WHOLE_SERVER, History, Protecti
 from guardian.escalate.conditions.outages import is_blind, probe_conditions, server_conditions
 from guardian.escalate.conditions.own import (
     Trouble,
-    channel_conditions,
     degraded_conditions,
     privilege_conditions,
 )
@@ -74,13 +73,6 @@ class Sensors:
         config = self._app.config
         tried = [one for name in config.servers for one in self._tried(name)]
         return Observation("stores", now, store_conditions(list(config.stores), tried))
-
-    def channels(self) -> Observation:
-        """All channels that are configured."""
-        now = self._app.clock.now()
-        configured = list(self._app.config.escalation.channels)
-        health = self._app.catalog.channel_health()
-        return Observation("channels", now, channel_conditions(health, now, configured))
 
     def histories(self, server: str, names: Sequence[str] | None = None) -> list[History]:
         """What is remembered of each database of one server."""

@@ -26,7 +26,6 @@ def troubles(snapshot: Snapshot) -> tuple[Trouble, ...]:
         *_catalog(snapshot),
         *_config(snapshot),
         *_dashboard(snapshot),
-        *_unusable(snapshot),
         *_watches(snapshot),
     )
 
@@ -87,11 +86,6 @@ def _dashboard(snapshot: Snapshot) -> Iterator[Trouble]:
     problem = snapshot.memory.dashboard_problem
     if problem is not None:
         yield Trouble("dashboard", problem, severity=Severity.P2)
-
-
-def _unusable(snapshot: Snapshot) -> Iterator[Trouble]:
-    for name, why in snapshot.memory.unusable.items():
-        yield Trouble(f"channel {name}", why, mend=f"guardian alerts test {name}")
 
 
 def _watches(snapshot: Snapshot) -> Iterator[Trouble]:

@@ -123,7 +123,7 @@ def digest_mail(digest: Digest, since: datetime, now: datetime, rules: Escalatio
         dedup_key=f"guardian-digest-{now:%Y%m%dT%H%M}",
         since=since,
         items=digest.items,
-        links=() if rules.dashboard is None else (("Dashboard", rules.dashboard),),
+        links=_dashboard(rules),
     )
     people = rules.digest.people if rules.digest else ()
     channels = {one: person for person in people for one in rules.channels_of(person)}
@@ -143,6 +143,21 @@ def test_message(now: datetime, by: str) -> Message:
     )
 
 
+def self_test_mail(channels: Iterable[str], now: datetime, rules: EscalationRules) -> Mail:
+    """What the scheduled self-test sends: one message a channel, which nobody else gets."""
+    message = Message(
+        kind=MessageKind.TEST,
+        severity=Severity.P3,
+        title="The scheduled self-test of guardian's alerts: nothing is wrong",
+        at=now,
+        dedup_key=f"guardian-self-test-{now:%Y%m%dT%H%M%S}",
+        why="it goes through each channel at set times (escalation.self_test)",
+        links=_dashboard(rules),
+    )
+    made = (Envelope(message, one, _whose(one, rules), now, now) for one in channels)
+    return Mail(tuple(made))
+
+
 def began(incident: Incident) -> datetime:
     """Since when it holds: what its sensor says, else when it was first seen."""
     return incident.condition.since or incident.opened_at
@@ -153,6 +168,15 @@ def incident_links(incident: Incident, rules: EscalationRules) -> tuple[tuple[st
     if rules.dashboard is None:
         return ()
     return (("Incident", f"{rules.dashboard}/incidents/{incident.id}"),)
+
+
+def _dashboard(rules: EscalationRules) -> tuple[tuple[str, str], ...]:
+    return () if rules.dashboard is None else (("Dashboard", rules.dashboard),)
+
+
+def _whose(channel: str, rules: EscalationRules) -> str:
+    """The first person whom it reaches; a channel that nobody has goes by its own name."""
+    return next((one for one, ways in rules.people.items() if channel in ways), channel)
 
 
 def _way(

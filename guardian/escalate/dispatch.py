@@ -17,11 +17,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from guardian.errors import DeliveryError
 from guardian.escalate import storms
-from guardian.escalate.conditions.own import CHANNEL, channel_conditions
+from guardian.escalate.desks import Desks
 from guardian.escalate.handover import (
     ENDS,
     Failure,
@@ -31,7 +31,6 @@ from guardian.escalate.handover import (
     in_whose_hands,
 )
 from guardian.escalate.model import (
-    ChannelHealth,
     Entry,
     EntryKind,
     Envelope,
@@ -46,9 +45,6 @@ from guardian.escalate.ports import Channel, EscalationCatalog
 from guardian.escalate.rules import EscalationRules
 from guardian.escalate.sending import Flight, Landing, Sender, close_channels
 from guardian.ports import Clock
-
-SCOPE = "channels"
-"""The scope of what is observed of channels themselves."""
 
 _POLL = 0.25
 """Seconds after which the outbox is looked at again while something is in the air."""
@@ -84,8 +80,9 @@ class DispatchReport:
 class Dispatcher:
     """Sends what the outbox holds. ``run_once`` for one thread at a time, the rest for any.
 
-    ``channels`` are those of the config by name. ``luck`` gives numbers in [0, 1) that spread
-    pauses.
+    ``channels`` are those of the config by name; ``unusable`` the others of it, with why they
+    cannot be made: what is for them goes to the next, or waits until they are mended. ``luck``
+    gives numbers in [0, 1) that spread pauses.
     """
 
     def __init__(
@@ -95,18 +92,19 @@ class Dispatcher:
         clock: Clock,
         rules: EscalationRules,
         *,
+        unusable: Mapping[str, str] | None = None,
         pace: Pace | None = None,
         luck: Callable[[], float] = random.random,
     ) -> None:
         self._channels = dict(channels)
+        self._unusable = dict(unusable or {})
         self._clock = clock
         self._rules = rules
         self._pace = pace or Pace()
         self._luck = luck
         self._outbox = Outbox(catalog, clock)
         self._sender = Sender(self._channels, clock, self._pace.send_timeout)
-        self._desks: dict[str, Desk] = {}
-        self._knows_health = False
+        self._desks = Desks()
         self._inbox: deque[Envelope] = deque()
         self._urged = threading.Event()
         self._turn = threading.Lock()
@@ -143,7 +141,8 @@ class Dispatcher:
                 self._take_inbox()
                 self._serve_all()
             self._outbox.flush()
-            self._learn_health()
+            if self._desks.wants_health:
+                self._desks.learn(self._outbox.channel_health())
             self._collect(0)
             self._end_storms()
             self._work(deadline, ends)
@@ -165,11 +164,17 @@ class Dispatcher:
                 waited += pause  # by the real clock: a fake one may stand still
             self._take_inbox()
 
-    def reconfigure(self, channels: Mapping[str, Channel], rules: EscalationRules) -> None:
+    def reconfigure(
+        self,
+        channels: Mapping[str, Channel],
+        rules: EscalationRules,
+        unusable: Mapping[str, str] | None = None,
+    ) -> None:
         """Go by another config from the next run on; channels that are no longer in it close."""
         with self._turn:
             gone = [one for one in self._channels.values() if one not in channels.values()]
             self._channels = self._sender.channels = dict(channels)
+            self._unusable = dict(unusable or {})
             self._rules = rules
         close_channels(gone, _GOODBYE)
 
@@ -205,13 +210,13 @@ class Dispatcher:
 
     def _serve(self, name: str, due: list[Envelope]) -> bool:
         if name not in self._channels:
-            error = DeliveryError(
-                f"channel {name} is not in the config, or unusable", permanent=True
-            )
+            error = DeliveryError(f"channel {name} is not in the config", permanent=True)
+            if (why := self._unusable.get(name)) is not None:
+                error = DeliveryError(f"channel {name} cannot be used: {why}")
             for one in due:
                 self._fail(one, error, None)
             return True
-        desk = self._desk(name)
+        desk = self._desks.of(name)
         if not self._sender.can_take(name) or desk.is_paused(self._clock.monotonic()):
             return self._give_away(desk, due)
         if desk.is_failing:  # one will show whether it does again
@@ -288,7 +293,7 @@ class Dispatcher:
     def _land(self, landing: Landing) -> None:
         self._started.discard(landing.flight)
         sent = self._outbox.current(landing.flight.envelope)
-        desk = self._desk(sent.channel)
+        desk = self._desks.of(sent.channel)
         if landing.error is not None:
             if landing.late:
                 return  # that it had failed is known
@@ -343,7 +348,7 @@ class Dispatcher:
             error,
             now,
             now + timedelta(seconds=pause),
-            too_long=desk is not None and desk.has_failed_for(patience, now),
+            too_long=desk.has_failed_for(patience, now) if desk else not error.permanent,
         )
         tried = replace(sent, attempts=sent.attempts + 1)
         verdict = after_failure(tried, failure, self._ways(sent), patience, self._pace)
@@ -376,7 +381,7 @@ class Dispatcher:
         ends = self._ends_for(envelope, follow_ups)
         self._outbox.settle(Settlement((envelope,), entries, follow_ups=follow_ups + ends))
         if envelope.standing is not Standing.WAITING:
-            self._desk(envelope.channel).is_through(envelope.id)
+            self._desks.of(envelope.channel).is_through(envelope.id)
         self._count(envelope.standing)
 
     def _ends_for(self, given: Envelope, follow_ups: Sequence[Envelope]) -> tuple[Envelope, ...]:
@@ -399,20 +404,7 @@ class Dispatcher:
 
     def _ways(self, sent: Envelope) -> Ways:
         has, failed = self._outbox.tracks(sent.message)
-        return Ways(self._rules.people, self._channels, has, failed)
-
-    def _desk(self, name: str) -> Desk:
-        return self._desks.setdefault(name, Desk(ChannelHealth(name)))
-
-    def _learn_health(self) -> None:
-        """How channels did before this process, as soon as the catalog tells."""
-        found = None if self._knows_health else self._outbox.channel_health()
-        if found is not None:
-            self._knows_health = True
-            for one in found:
-                desk = self._desk(one.channel)
-                if desk.health == ChannelHealth(one.channel):
-                    desk.health = one
+        return Ways(self._rules.people, self._channels, has, failed, self._unusable)
 
     def _entries(self, of: Envelope, kind: EntryKind, text: str) -> tuple[Entry, ...]:
         if of.message.incident is None:
@@ -422,17 +414,10 @@ class Dispatcher:
     def _count(self, standing: Standing, many: int = 1) -> None:
         self._counts[standing] = self._counts.get(standing, 0) + many
 
-    def _observation(self, now: datetime) -> Observation:
-        """How channels do. Before the catalog has told how they did, silence ends no incident."""
-        health = [one.health for one in self._desks.values()]
-        conditions = channel_conditions(health, now, tuple(self._channels))
-        blind = () if self._knows_health else (f"{CHANNEL}:",)
-        return Observation(SCOPE, now, conditions, blind)
-
     def _report(self) -> DispatchReport:
         now, counts = self._clock.now(), self._counts
         return DispatchReport(
-            observation=self._observation(now),
+            observation=self._desks.observation(now, self._channels, self._unusable),
             delivered=counts.get(Standing.DELIVERED, 0),
             postponed=counts.get(Standing.WAITING, 0),
             grouped=counts.get(Standing.GROUPED, 0),

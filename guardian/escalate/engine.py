@@ -18,18 +18,15 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
-from guardian.backup.schedule import parse_schedule
 from guardian.errors import (
     CatalogError,
-    GuardianError,
     NotFoundError,
     StaleIncidentError,
     UsageError,
 )
 from guardian.escalate import compose, incident, ladder
-from guardian.escalate.digest import Protection, make_digest
+from guardian.escalate.digest import Protection
 from guardian.escalate.holding import MATCH_KEYS
 from guardian.escalate.model import (
     Change,
@@ -45,12 +42,9 @@ from guardian.escalate.model import (
 from guardian.escalate.ports import Courier, EscalationCatalog
 from guardian.escalate.round import Round, World
 from guardian.escalate.rules import EscalationRules
+from guardian.escalate.set_times import SetTimes
 from guardian.escalate.unwritten import Unwritten
-from guardian.model import Event
 from guardian.ports import Clock
-
-DIGEST_SENT = "digest_sent"
-"""The kind of the event that remembers when the digest was last told."""
 
 _log = logging.getLogger(__name__)
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # none that is taken for another
@@ -81,7 +75,6 @@ class Escalator:
         self._clock = clock
         self._rules = rules
         self._courier = courier
-        self._protections = protections
         self._lock = threading.RLock()
         self._unwritten = Unwritten()
         self._silences: tuple[Silence, ...] = ()
@@ -89,7 +82,7 @@ class Escalator:
         self._started = self._last_beat = clock.monotonic()
         self._started_at = self._last_now = clock.now()
         self._scopes: set[str] = set()
-        self._digest_at: datetime | None = None
+        self._set_times = SetTimes(catalog, self._started_at, protections)
 
     @property
     def rules(self) -> EscalationRules:
@@ -105,7 +98,7 @@ class Escalator:
         """Go by other rules from the next round on. What was told stays told."""
         with self._lock:
             self._rules = rules
-            self._digest_at = None
+            self._set_times.forget()
 
     # --- rounds ---
 
@@ -123,14 +116,13 @@ class Escalator:
             return self._round(lambda round_: round_.observe(observation))
 
     def tick(self) -> Change:
-        """Let time pass: settle, climb, remind, lapse, tell the digest. Every few seconds is right.
+        """Let time pass: settle, climb, remind, lapse, tell what has its time. Every few seconds.
 
         Raises as :meth:`observe`.
         """
         with self._lock:
             change = self._round(Round.pass_time)
-            digest = self._tell_digest()
-            return replace(change, envelopes=change.envelopes + digest)
+            return replace(change, envelopes=change.envelopes + self._tell_at_set_times())
 
     def end_unwatched(self, scopes: Collection[str]) -> Change:
         """End incidents of all other scopes: what was taken out of the configuration.
@@ -375,50 +367,14 @@ class Escalator:
             raise UsageError(f"{id_prefix} fits several incidents: {ids}", mend="write more of it")
         return found[0]
 
-    # --- the digest ---
-
-    def _tell_digest(self) -> tuple[Envelope, ...]:
-        """Put the digest into the outbox when its time has come and it has anything to say."""
-        wanted, now = self._rules.digest, self._last_now
-        if wanted is None or not wanted.people or self._trouble is not None:
+    def _tell_at_set_times(self) -> tuple[Envelope, ...]:
+        """Put the digest and the self-test into the outbox when their time has come."""
+        if self._trouble is not None:
             return ()
-        if self._digest_at is not None and now < self._digest_at:
-            return ()
-        schedule, timezone = parse_schedule(wanted.schedule), ZoneInfo(wanted.timezone)
-        envelopes: tuple[Envelope, ...] = ()
         try:
-            last = next(iter(self._catalog.events(1, DIGEST_SENT)), None)
-            since = min(self._started_at if last is None else last.at, now)
-            if schedule.next_after(since, timezone) <= now:
-                envelopes = self._digest(since).envelopes
-                self._catalog.apply(Change(envelopes=envelopes))
-                self._catalog.record_event(Event(now, DIGEST_SENT, f"{len(envelopes)} messages"))
+            return self._set_times.tell(self._last_now, self._rules)
         except CatalogError as error:
             self._note_trouble(error)
-            return ()
-        self._digest_at = schedule.next_after(now, timezone)
-        return envelopes
-
-    def _digest(self, since: datetime) -> compose.Mail:
-        now = self._last_now
-        found = {one.id: one for one in self._catalog.incidents(since=since)}
-        found |= {one.id: one for one in self._catalog.open_incidents()}
-        fired = (one for one in found.values() if one.fired_at is not None)
-        digest = make_digest(since, now, fired, self._protected(since))
-        return (
-            compose.Mail()
-            if digest.is_empty
-            else compose.digest_mail(digest, since, now, self._rules)
-        )
-
-    def _protected(self, since: datetime) -> Sequence[Protection]:
-        """How databases are protected; a digest that cannot say so says the rest."""
-        try:
-            return self._protections(since)
-        except CatalogError:
-            raise
-        except GuardianError as error:
-            _log.warning("the digest does not tell of backups: %s", error)
             return ()
 
 
@@ -428,6 +384,3 @@ def _new_id() -> IncidentId:
 
 def _nothing_sent(_incident: IncidentId) -> tuple[Envelope, ...]:
     return ()
-
-
-__all__ = ["DIGEST_SENT", "Escalator"]

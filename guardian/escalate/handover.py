@@ -27,12 +27,14 @@ class Ways:
     """Where a message can go: all people and channels, and what is known of this very message.
 
     ``has`` are channels where it waits, or was delivered; ``failed`` those that had it in vain.
+    ``unusable`` are channels that may be mended: nothing new goes there, but it may wait there.
     """
 
     people: Mapping[str, Sequence[str]]
     channels: Collection[str]
     has: Collection[str] = ()
     failed: Collection[str] = ()
+    unusable: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ def _is_impatient(tried: Envelope, failure: Failure, patience: timedelta, pace: 
 
 def _go_round(passed: Envelope, failure: Failure, ways: Ways, said: str) -> Verdict:
     """Everybody has failed. Go to the one whose failure is the oldest, if it may yet take it."""
-    candidates = [one for one in passed.tried if one in ways.channels and one not in passed.refused]
+    takers = {*ways.channels, *ways.unusable}
+    candidates = [one for one in passed.tried if one in takers and one not in passed.refused]
     if not candidates:
         lost = replace(passed, standing=Standing.UNDELIVERABLE)
         return Verdict(lost, text=f"{said}; no other channel takes it either")

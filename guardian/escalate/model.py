@@ -360,6 +360,22 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Occasion:
+    """Something that is told at set times, such as the digest, has its time.
+
+    ``name`` says what, and is the kind of the event that tells of it. ``last`` is when it was told
+    before, by the catalog: None for never. ``text`` says what came of it; without, nothing was told
+    and only the time from which it counts is remembered.
+    """
+
+    name: str
+    at: datetime
+    last: datetime | None
+    text: str = ""
+    envelopes: tuple[Envelope, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class JobTiming:
     """When a job is to run and how long it may take, for who watches from outside that it does.
 

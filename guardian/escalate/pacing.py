@@ -73,6 +73,11 @@ class Desk:
         """Whether it is left alone for now."""
         return now < self._paused_until
 
+    def is_outdated_by(self, known: ChannelHealth) -> bool:
+        """Whether others had a success there since it has failed here."""
+        since, success = self.health.failing_since, known.last_success_at
+        return since is not None and success is not None and success > since
+
     def succeeded(self, at: datetime) -> bool:
         """It took a message; whether that is news, worth writing down."""
         before = self.health

@@ -18,6 +18,7 @@ from guardian.escalate.model import (
     IncidentId,
     JobTiming,
     Message,
+    Occasion,
     Receipt,
     Settlement,
     Silence,
@@ -139,6 +140,16 @@ class EscalationCatalog(Protocol):
         process was faster, also when a second open incident of one key would come to be: read
         again, decide again. Waiting reminders and escalations of ``superseded`` go before the new
         envelopes come.
+        """
+
+    def last_told(self, occasion: str) -> datetime | None:
+        """When it was told last, or from when on it counts; None when :meth:`tell` never wrote."""
+
+    def tell(self, occasion: Occasion) -> bool:
+        """Write its time, its envelopes and the event that tells of it: all of it, or nothing.
+
+        False, and nothing is written, when it was told last at another time than ``last``: another
+        process was faster. So none of them is told twice, however many processes see it due.
         """
 
     def waiting(self, now: datetime, limit: int = 500) -> Sequence[Envelope]:

@@ -159,6 +159,15 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
+class SelfTest:
+    """When each way to people is tried out; ``channels`` are all that there are."""
+
+    schedule: str
+    timezone: str = "UTC"
+    channels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EscalationRules:
     """All of it.
 
@@ -179,6 +188,7 @@ class EscalationRules:
     business_hours: BusinessHours | None = None
     page_after: int = 2
     digest: Digest | None = None
+    self_test: SelfTest | None = None
     severities: ByKind[Severity] = ()
     settle: ByKind[timedelta] = ()
     recovery: ByKind[timedelta] = ()

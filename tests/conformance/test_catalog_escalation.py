@@ -33,6 +33,7 @@ from guardian.escalate.model import (
     EntryKind,
     Envelope,
     MessageKind,
+    Occasion,
     Settlement,
     Severity,
     Silence,
@@ -530,3 +531,63 @@ def test_a_catalog_that_is_away_says_so(site):
         post(catalog, envelope())
     with pytest.raises(CatalogError):
         catalog.waiting(START)
+
+
+# --- what is told at set times ---
+
+
+def told(at=START, last=None, text="2 messages", envelopes=(), name="digest_sent") -> Occasion:
+    return Occasion(name, at, last, text, envelopes)
+
+
+def test_an_occasion_is_remembered_with_what_was_told(site):
+    catalog = opened(site)
+    assert catalog.last_told("digest_sent") is None
+    assert catalog.tell(told(envelopes=(envelope(1), envelope(2, of=None))))
+    other = opened(site)
+    assert other.last_told("digest_sent") == START
+    assert other.last_told("digest_sent").tzinfo is UTC
+    assert other.last_told("self_test_sent") is None
+    assert other.outstanding() == 2
+    assert [(one.at, one.kind, one.message) for one in other.events()] == [
+        (START, "digest_sent", "2 messages")
+    ]
+
+
+def test_an_occasion_is_told_only_by_who_knows_when_it_was_told_last(catalog):
+    later = START + HOUR + timedelta(microseconds=1)
+    assert not catalog.tell(told(last=START, envelopes=(envelope(1),)))
+    assert catalog.last_told("digest_sent") is None
+    assert catalog.tell(told())
+    assert not catalog.tell(told(at=later, envelopes=(envelope(1),)))
+    assert not catalog.tell(told(at=later, last=later, envelopes=(envelope(1),)))
+    assert catalog.last_told("digest_sent") == START
+    assert catalog.tell(told(at=later, last=START, envelopes=(envelope(1),)))
+    assert catalog.tell(told(name="self_test_sent"))
+    assert catalog.last_told("digest_sent") == later
+    assert catalog.outstanding() == 1
+    assert len(catalog.events(kind="digest_sent")) == 2
+
+
+def test_an_occasion_may_go_back_with_the_clock_and_say_nothing(catalog):
+    assert catalog.tell(told(text=""))
+    assert catalog.tell(told(at=START - HOUR, last=START, text=""))
+    assert catalog.last_told("digest_sent") == START - HOUR
+    assert list(catalog.events()) == []
+
+
+def test_of_many_who_tell_an_occasion_at_once_one_does(site):
+    catalogs = [opened(site) for _ in range(6)]
+    for last, at in ((None, START), (START, START + HOUR)):
+        with ThreadPoolExecutor(len(catalogs)) as pool:
+            done = list(
+                pool.map(
+                    lambda one, at=at, last=last: one.tell(
+                        told(at=at, last=last, envelopes=(envelope(1),))
+                    ),
+                    catalogs,
+                )
+            )
+        assert sorted(done) == [False] * 5 + [True]
+    assert opened(site).outstanding() == 2
+    assert len(opened(site).events()) == 2

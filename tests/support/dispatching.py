@@ -50,13 +50,14 @@ class Office:
         self.channels = {name: FakeChannel(name) for name in names}
         self.dispatcher = self.start()
 
-    def start(self) -> Dispatcher:
+    def start(self, unusable: dict[str, str] | None = None) -> Dispatcher:
         """A new process."""
         self.dispatcher = Dispatcher(
             self.channels,
             self.catalog,
             self.clock,
             EscalationRules(people=self.people, **self.rules),
+            unusable=unusable,
             pace=self.pace,
             luck=lambda: 0.5,
         )

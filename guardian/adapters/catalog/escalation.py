@@ -22,9 +22,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from guardian.adapters.catalog import backups, escalation_rows, rules
+from guardian.adapters.catalog import backups, escalation_rows, rows, rules
 from guardian.adapters.catalog.engine import Database
-from guardian.adapters.catalog.models import CHANNELS, INCIDENTS, MEMOS, OUTBOX, SILENCES, TIMELINE
+from guardian.adapters.catalog.models import (
+    CHANNELS,
+    EVENTS,
+    INCIDENTS,
+    MEMOS,
+    OCCASIONS,
+    OUTBOX,
+    SILENCES,
+    TIMELINE,
+)
 from guardian.errors import CatalogError
 from guardian.escalate.model import (
     Change,
@@ -34,10 +43,12 @@ from guardian.escalate.model import (
     Incident,
     IncidentId,
     MessageKind,
+    Occasion,
     Settlement,
     Silence,
     Standing,
 )
+from guardian.model import Event
 
 _NEWEST = (INCIDENTS.c.opened_at.desc(), INCIDENTS.c.number.desc())
 _WORST = (OUTBOX.c.severity, OUTBOX.c.number)
@@ -93,6 +104,27 @@ class SqlEscalation:
             _supersede(connection, change.superseded)
             _add_entries(connection, change.entries)
             _add_envelopes(connection, change.envelopes)
+
+    # --- what is told at set times ---
+
+    def last_told(self, occasion: str) -> datetime | None:
+        """When it was told last, or from when on it counts."""
+        query = select(OCCASIONS.c.told_at).where(OCCASIONS.c.name == occasion)
+        with self._database.reading() as connection:
+            return connection.scalar(query)
+
+    def tell(self, occasion: Occasion) -> bool:
+        """Write all of it, or nothing; False when another process was faster."""
+        try:
+            with self._database.writing() as connection:
+                _take_occasion(connection, occasion)
+                _add_envelopes(connection, occasion.envelopes)
+                if occasion.text:
+                    event = rules.settled(Event(occasion.at, occasion.name, occasion.text))
+                    connection.execute(insert(EVENTS).values(rows.event_values(event)))
+        except _TakenError:
+            return False
+        return True
 
     # --- outbox ---
 
@@ -236,6 +268,25 @@ class SqlEscalation:
         query = select(OUTBOX).where(condition).order_by(*order).limit(limit)
         with self._database.reading() as connection:
             return [escalation_rows.envelope(row) for row in connection.execute(query)]
+
+
+class _TakenError(Exception):
+    """Another process told it: raised to undo the transaction."""
+
+
+def _take_occasion(connection: Connection, occasion: Occasion) -> None:
+    if occasion.last is None:
+        first = insert(OCCASIONS).values(name=occasion.name, told_at=occasion.at)
+        try:
+            connection.execute(first)
+        except IntegrityError:
+            raise _TakenError from None
+        return
+    again = update(OCCASIONS).where(
+        OCCASIONS.c.name == occasion.name, OCCASIONS.c.told_at == occasion.last
+    )
+    if not connection.execute(again.values(told_at=occasion.at)).rowcount:
+        raise _TakenError
 
 
 def _is_open() -> Any:

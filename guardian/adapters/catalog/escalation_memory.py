@@ -20,10 +20,12 @@ from guardian.escalate.model import (
     Incident,
     IncidentId,
     MessageKind,
+    Occasion,
     Settlement,
     Silence,
     Standing,
 )
+from guardian.model import Event
 
 Record = TypeVar("Record")
 
@@ -32,6 +34,7 @@ class MemoryEscalation:
     """Incidents, outbox, channels, silences; see guardian.escalate.ports.EscalationCatalog."""
 
     _lock: AbstractContextManager[None]
+    _events: list[Event]
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,6 +45,7 @@ class MemoryEscalation:
         self._memos: dict[tuple[str, str], str] = {}
         self._health: dict[str, ChannelHealth] = {}
         self._silences: dict[str, Silence] = {}
+        self._told: dict[str, datetime] = {}
 
     # --- incidents ---
 
@@ -95,6 +99,25 @@ class MemoryEscalation:
             self._supersede(change.superseded)
             self._timeline.extend(entries)
             self._post(envelopes)
+
+    # --- what is told at set times ---
+
+    def last_told(self, occasion: str) -> datetime | None:
+        """When it was told last, or from when on it counts."""
+        with self._lock:
+            return self._told.get(occasion)
+
+    def tell(self, occasion: Occasion) -> bool:
+        """Write all of it, or nothing; False when another process was faster."""
+        with self._lock:
+            kept = _kept(occasion)
+            if self._told.get(kept.name) != kept.last:
+                return False
+            self._told[kept.name] = kept.at
+            self._post(kept.envelopes)
+            if kept.text:
+                self._events.append(rules.settled(Event(kept.at, kept.name, kept.text)))
+            return True
 
     # --- outbox ---
 

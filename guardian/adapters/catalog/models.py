@@ -288,6 +288,14 @@ SILENCES = Table(
 )
 """Nobody is told of what matches, for a while. ``match`` is JSON."""
 
+OCCASIONS = Table(
+    "guardian_occasions",
+    METADATA,
+    Column("name", Key, primary_key=True),
+    Column("told_at", UtcDateTime, nullable=False),
+)
+"""When something that is told at set times, such as the digest, was told last."""
+
 VITALS = Table(
     "guardian_vitals",
     METADATA,

@@ -16,7 +16,7 @@ from guardian.errors import CatalogError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """All revisions, oldest first; a test keeps them equal to the scripts in ``migrations``."""
 
 HEAD = REVISIONS[-1]

@@ -35,7 +35,7 @@ _BODY_LIMIT = 20_000
 """apprise cuts or splits further, as each service wants it."""
 _STATUS = re.compile(r"\berror\s*[=:]\s*(\d{3})\b")
 _FOR_GOOD = frozenset({400, 401, 403, 404, 405, 410, 413, 415, 422})
-_INSTALL = "pip install 'pg-guardian[apprise]'"
+INSTALL = "pip install 'pg-guardian[apprise]'"
 
 
 class Apprise(Destination):
@@ -70,7 +70,7 @@ class Apprise(Destination):
             import apprise  # noqa: PLC0415 - an optional extra
         except ImportError:
             raise DeliveryError(
-                f"{self._thing}: apprise is not installed", mend=_INSTALL, permanent=True
+                f"{self._thing}: apprise is not installed", mend=INSTALL, permanent=True
             ) from None
         return apprise
 

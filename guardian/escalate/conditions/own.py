@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -45,6 +45,32 @@ def channel_conditions(
     )
 
 
+def unusable_conditions(
+    unusable: Mapping[str, str], usable: Iterable[str]
+) -> tuple[Condition, ...]:
+    """Channels of the config that cannot even be made here, and why: an extra that is missing."""
+    others = list(usable)
+    return tuple(
+        Condition(
+            key=f"{CHANNEL}:{channel}",
+            kind=CHANNEL,
+            severity=Severity.P1,
+            title=title(f"Channel {name(channel)} cannot be used: {said(why)}"),
+            impact=_impact(others),
+            evidence=(fact("error", why),),
+            tried=("its messages go to others, or wait",) if others else (),
+            mend=(f"guardian alerts test {channel}", "then systemctl reload guardian"),
+        )
+        for channel, why in unusable.items()
+    )
+
+
+def _impact(others: Sequence[str]) -> str:
+    if others:
+        return "Alerts meant for it go to others instead."
+    return "There is no other channel: nobody hears of anything."
+
+
 def _fails(health: ChannelHealth, now: datetime) -> bool:
     if health.failing_since is None:
         return False
@@ -61,11 +87,7 @@ def _channel(health: ChannelHealth, others: Sequence[str]) -> Condition:
         title=title(f"Channel {name(health.channel)} does not take messages"),
         since=since,
         occurrence=since.isoformat(),
-        impact=(
-            "Alerts meant for it go to others instead."
-            if others
-            else "There is no other channel: nobody hears of anything."
-        ),
+        impact=_impact(others),
         evidence=(
             fact("error", health.last_error or "none was recorded"),
             Fact("failures", f"{health.failures:,} since {instant(since)}"),

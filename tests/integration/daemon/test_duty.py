@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.duty import FAST, QUICKLY, Running, until
+from support.listeners import crowd
 from support.postgres import Database, PostgresServer
 from support.site import Site
 
@@ -103,3 +104,34 @@ def test_a_server_that_leaves_the_configuration_is_forgotten(site: Site) -> None
         until(lambda: set(running.state.memory.servers) == {"main"}, "it is forgotten")
         until(lambda: running.incident("probe.port"), "the new probe's incident")
         running.app = old
+
+
+def test_a_channel_that_cannot_be_made_is_told_through_others_until_it_is_mended(
+    site: Site,
+) -> None:
+    site.sections["servers"] = {}
+    key = "channel.failing:sentry"
+    with crowd("chat", "mail") as people:
+        section = people.section({"on-call": ["sentry", "chat"], "lead": ["mail"]}, **QUICKLY)
+        section["channels"]["sentry"] = {"kind": "sentry", "dsn": "https://sentry.example"}
+        site.sections["escalation"] = section
+
+        with Running(site) as running:
+            until(lambda: people.heard("chat"), "the other channel's alert")
+            (alert,) = people.heard("chat")
+            assert (alert["incident_kind"], alert["kind"]) == ("channel.failing", "alert")
+            assert alert["title"].startswith("Channel sentry cannot be used: ")
+            assert people.heard("mail") == [], "the next rung is not called for it"
+            assert not running.incident("guardian.degraded:channel sentry"), "it is told once"
+
+            section["channels"]["sentry"]["dsn"] = "https://key@sentry.example/1"
+            site.write()
+            old = running.app
+            running.app = App(load_config(site.config), clock=old.clock, catalog=old.catalog)
+            running.duty.reload(running.app, LogSettings(30))
+            until(
+                lambda: (one := running.incident(key)) and one.state is IncidentState.RESOLVED,
+                "its end",
+            )
+            until(lambda: people.kinds("chat") == ["alert", "resolved"], "the word of its end")
+            running.app = old

@@ -20,7 +20,7 @@ from support.terminal import Terminal
 from guardian.config import load
 from guardian.daemon.alarms import make_escalator
 from guardian.daemon.app import App
-from guardian.escalate.model import Condition, Fact, Observation, Severity
+from guardian.escalate.model import ChannelHealth, Condition, Fact, Observation, Severity
 
 FAILED = "backup.failed:main/mina"
 DOWN = "server.down:spare"
@@ -359,6 +359,48 @@ def test_the_handoff_looks_back_as_far_as_it_is_told(desk: Desk) -> None:
     assert "the last 8h" in desk.run("handoff", "--since", "8h").out
     assert "--since" in desk.run("handoff", "--since", "99999d", code=2).err
     assert "--since" in desk.run("handoff", "--since", "0s", code=2).err
+
+
+def test_what_is_told_at_set_times_is_planned(desk: Desk) -> None:
+    desk.site.sections["escalation"] |= {"digest": None, "self_test": None}
+    assert desk.run("status", "--json").json["planned"] == []
+    assert "self-test" not in desk.run("status").out
+    desk.site.sections["escalation"] |= {"digest": "every 7d", "self_test": "every 14d"}
+    planned = desk.run("status", "--json").json["planned"]
+    assert [one["what"] for one in planned] == ["digest to on-call", "self-test of hook"]
+    now = datetime.now(UTC)
+    for one, days in zip(planned, (7, 14), strict=True):
+        at = datetime.fromisoformat(one["at"])
+        assert now < at <= now + timedelta(days=days)
+        assert at.timestamp() % (days * 86400) == 0
+    assert re.search(r"^self-test of hook: in \d+d", desk.run("status").out, re.MULTILINE)
+    handoff = desk.run("handoff", "--json").json["planned"]
+    assert [one for one in handoff if one in planned] == planned
+
+
+def test_the_doctor_says_a_word_of_channels_and_of_their_self_test(desk: Desk) -> None:
+    def checks() -> list[tuple[str, str, str]]:
+        found = desk.site.run_here("doctor", "--json").json["checks"]
+        return [
+            (one["name"], one["status"], one["found"])
+            for one in found
+            if one["name"].startswith("channel")
+        ]
+
+    off = 'hook; no self-test is scheduled (escalation.self_test: "every 7d")'
+    assert checks() == [("channels", "ok", off)]
+    desk.site.sections["escalation"]["self_test"] = "0 9 1 1 *"
+    ((_, verdict, found),) = checks()
+    assert (verdict, found[:22]) == ("ok", "hook; self-test at 20")
+    with App(load(desk.site.config).config) as app:
+        failing = ChannelHealth("hook", app.clock.now(), 3, None, "it hung up")
+        app.catalog.save_channel_health(failing)
+    (sick, _) = checks()
+    assert sick[:2] == ("channel hook", "warning")
+    assert sick[2].endswith("it hung up")
+    del desk.site.sections["escalation"]
+    ((_, verdict, found),) = checks()
+    assert (verdict, found.startswith("none: nobody is told")) == ("ok", True)
 
 
 def test_status_shows_open_incidents(desk: Desk) -> None:

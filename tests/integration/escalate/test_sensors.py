@@ -15,7 +15,7 @@ from support.postgres import Database, PostgresServer
 from guardian.daemon.listing import LISTED, UNLISTED, list_databases
 from guardian.daemon.sensors import SEEN, Sensors
 from guardian.errors import Cause, ConnectionFailedError
-from guardian.escalate.model import ChannelHealth, Condition, Observation, Severity
+from guardian.escalate.model import Condition, Observation, Severity
 from guardian.model import (
     DatabaseRef,
     ProofResult,
@@ -180,14 +180,6 @@ def test_a_store_that_fails_is_told_once_for_all_servers(home: Home) -> None:
     home.clock.advance(DAY)
     home.succeed(NIGHT + DAY, *stored("local", "offsite"))
     assert home.sensors().stores().conditions == ()
-
-
-def test_channels_of_the_config_alone(home: Home) -> None:
-    hook = {"kind": "webhook", "url": "http://127.0.0.1:1/"}
-    home.site.sections["escalation"] = {"channels": {"hook": hook}, "people": {"a": ["hook"]}}
-    for name in ("hook", "gone"):
-        home.catalog.save_channel_health(ChannelHealth(name, NOW - DAY, 9, None, "refused"))
-    assert keys(home.sensors().channels()) == {"channel.failing:hook"}
 
 
 # --- what jobs have just seen ---

@@ -6,11 +6,12 @@ import threading
 from datetime import timedelta
 
 import pytest
-from support.dispatching import Office, told
+from support.dispatching import PEOPLE, Office, told
 from support.incidents import MINUTE, START, envelope, incident_id
 
 from guardian.adapters.clock import SystemClock
 from guardian.errors import DeliveryError
+from guardian.escalate.compose import self_test_mail
 from guardian.escalate.dispatch import Dispatcher
 from guardian.escalate.model import ChannelHealth, EntryKind, MessageKind, Receipt, Standing
 from guardian.escalate.rules import EscalationRules
@@ -416,6 +417,88 @@ def test_a_new_process_knows_how_channels_did(office):
     office.tell(1)
     office.run()
     assert office.of(1) == [("pager", HANDED_OVER), ("chat", DELIVERED)]
+
+
+def test_a_test_by_hand_that_reaches_it_ends_a_failing_channel(office):
+    """guardian alerts test runs in a process of its own."""
+    office.pager.answers.append(GONE)
+    office.tell(1)
+    office.pass_time(timedelta(minutes=6))
+    assert len(office.run().observation.conditions) == 1
+    office.catalog.save_channel_health(ChannelHealth("pager", None, 0, START - MINUTE))
+    assert len(office.run().observation.conditions) == 1, "that was before"
+    office.catalog.save_channel_health(ChannelHealth("pager", None, 0, office.clock.now()))
+    assert office.run().observation.conditions == ()
+
+
+# --- the self-test ---
+
+
+def test_a_test_that_is_refused_is_an_ailing_channel_and_no_other_s_message(office):
+    office.pager.otherwise = GONE
+    rules = EscalationRules(people=PEOPLE)
+    office.post(*self_test_mail(["pager", "chat"], START, rules).envelopes)
+    report = office.run()
+    assert (report.delivered, report.handed_over, report.undeliverable) == (1, 0, 1)
+    assert [one.kind for one in office.chat.sent] == [MessageKind.TEST]
+    reports = office.pass_time(timedelta(minutes=5))
+    (condition,) = reports[-1].observation.conditions
+    assert condition.key == "channel.failing:pager"
+    assert len(office.pager.tries) == 1
+    assert office.mail.tries == office.phone.tries == []
+
+
+def test_a_test_that_is_not_taken_waits_for_its_own_channel(office):
+    office.pager.otherwise = DOWN
+    office.post(*self_test_mail(["pager"], START, EscalationRules(people=PEOPLE)).envelopes)
+    reports = office.pass_time(timedelta(hours=1), step=20)
+    assert [one.key for one in reports[-1].observation.conditions] == ["channel.failing:pager"]
+    assert office.chat.tries == office.mail.tries == office.phone.tries == []
+    office.pager.otherwise = Receipt()
+    office.pass_time(timedelta(minutes=2))
+    assert [one.kind for one in office.pager.sent] == [MessageKind.TEST]
+    assert office.run().observation.conditions == ()
+
+
+# --- channels that cannot be made ---
+
+
+def test_a_channel_that_cannot_be_made_is_a_condition_from_the_start(office):
+    unusable = {"pager": "channel pager: its DSN is none; copy it from the project's settings"}
+    del office.channels["pager"]
+    office.start(unusable)
+    (condition,) = office.run().observation.conditions
+    assert (condition.key, condition.kind) == ("channel.failing:pager", "channel.failing")
+    assert condition.title.startswith("Channel pager cannot be used: ")
+    assert "others instead" in condition.impact
+    assert condition.evidence[0].value == unusable["pager"]
+    office.dispatcher.reconfigure(office.channels, EscalationRules(people=PEOPLE))
+    assert office.run().observation.conditions == ()
+
+
+def test_what_is_for_a_channel_that_cannot_be_made_goes_to_the_next_at_once(office):
+    del office.channels["pager"]
+    office.start({"pager": "its DSN is none"})
+    office.tell(1)
+    office.run()
+    assert office.of(1) == [("pager", HANDED_OVER), ("chat", DELIVERED)]
+    assert "channel pager cannot be used: its DSN is none" in office.words(1)[0]
+
+
+def test_where_no_other_takes_it_it_waits_until_the_channel_is_mended(office):
+    pager = office.channels.pop("pager")
+    office.start({"pager": "its DSN is none"})
+    for channel in office.channels.values():
+        channel.otherwise = GONE
+    office.tell(1)
+    office.pass_time(timedelta(minutes=20))
+    assert office.catalog.outstanding() == 1
+    assert office.catalog.undelivered() == []
+    office.channels["pager"] = pager
+    office.dispatcher.reconfigure(office.channels, EscalationRules(people=PEOPLE))
+    office.pass_time(timedelta(minutes=2))
+    assert told(pager) == [(incident_id(1), ALERT)]
+    assert office.catalog.outstanding() == 0
 
 
 # --- clocks, config, waiting ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -34,9 +35,18 @@ from guardian.errors import (
     UsageError,
 )
 from guardian.escalate.digest import Protection
-from guardian.escalate.engine import DIGEST_SENT, Escalator
-from guardian.escalate.model import Envelope, MessageKind, Observation, State
-from guardian.escalate.rules import Digest
+from guardian.escalate.engine import Escalator
+from guardian.escalate.model import (
+    Envelope,
+    MessageKind,
+    Observation,
+    Occasion,
+    Settlement,
+    Standing,
+    State,
+)
+from guardian.escalate.rules import Digest, SelfTest
+from guardian.escalate.set_times import DIGEST_SENT, SELF_TEST_SENT, SetTimes
 from guardian.testing import FakeClock, MemoryCatalog
 
 AWAY = CatalogError("the catalog is away", mend="wait")
@@ -621,3 +631,168 @@ def test_other_rules_hold_from_the_next_round_on():
     assert scene.told() == ["02:00 update on-call: pager, chat"]
     scene.wait(30 * MINUTE)
     assert scene.told() == ["02:30 escalation lead: phone"]
+
+
+def test_a_wrong_clock_in_the_past_puts_no_digest_off_for_ever():
+    """The digest was told by a clock that was a year ahead."""
+    clock = FakeClock(MONDAY_9 + 52 * WEEK - HOUR)
+    catalog = MemoryCatalog(clock)
+    ahead = Scene(digesting(), catalog=catalog, clock=clock)
+    clock.advance(HOUR)
+    ahead.tick()
+    clock.jump_to(MONDAY_9 - HOUR)
+    ahead.tick()
+    ahead.sees(level("probe.x:x", P3))
+    assert len(to_monday(ahead)) == 2
+    clock.advance(MINUTE)
+    assert ahead.tick().is_empty
+
+
+def test_a_clock_that_is_set_back_a_little_repeats_no_digest():
+    scene = Scene(digesting(), at=MONDAY_9 - HOUR)
+    scene.sees(level("probe.x:x", P3))
+    assert len(to_monday(scene)) == 2
+    scene.clock.jump_to(MONDAY_9 - MINUTE)
+    scene.tick()
+    assert to_monday(scene) == []
+    again = Scene(digesting(), catalog=scene.catalog, clock=scene.clock)
+    assert to_monday(again) == []
+
+
+def test_who_has_only_cron_gets_a_digest_by_the_first_command_after_its_time():
+    """Each command is a process of its own that begins and ends at another hour."""
+    clock = FakeClock(MONDAY_9 - 30 * HOUR)
+    catalog = MemoryCatalog(clock)
+    told = []
+    for _ in range(4):
+        scene = Scene(digesting(), catalog=catalog, clock=clock)
+        scene.sees(level("probe.x:x", P3))
+        told.append(len(scene.tick().envelopes))
+        clock.advance(24 * HOUR)
+    assert told == [0, 0, 2, 0]
+
+
+# --- the self-test ---
+
+
+def trying_out(channels: tuple[str, ...] = ("pager", "chat", "lead-mail", "cto-mail", "spare")):
+    return rules(self_test=SelfTest("0 9 * * mon", "Europe/Berlin", channels))
+
+
+MONDAY_8 = MONDAY_9 - HOUR
+"""Nine o'clock in Berlin."""
+
+
+def test_a_test_goes_through_every_channel_once_and_to_nobody_instead():
+    scene = Scene(trying_out(), at=MONDAY_8 - HOUR)
+    assert scene.tick().is_empty
+    scene.clock.advance(HOUR)
+    sent = scene.tick().envelopes
+    assert [(one.channel, one.rung) for one in sent] == [
+        ("pager", "on-call"),
+        ("chat", "on-call"),
+        ("lead-mail", "lead"),
+        ("cto-mail", "cto"),
+        ("spare", "spare"),
+    ]
+    assert {one.others for one in sent} == {()}
+    (message,) = {one.message for one in sent}
+    assert (message.kind, message.incident) == (MessageKind.TEST, None)
+    assert "scheduled self-test" in message.title
+    assert "nothing is wrong" in message.title
+    assert [(one.kind, one.message) for one in scene.catalog.events()] == [
+        (SELF_TEST_SENT, "5 messages")
+    ]
+    assert scene.tick().is_empty
+
+
+def test_a_restart_neither_repeats_nor_forgets_a_self_test():
+    scene = Scene(trying_out(), at=MONDAY_8 - HOUR)
+    scene.tick()
+    scene.clock.advance(HOUR)
+    again = Scene(trying_out(), catalog=scene.catalog, clock=scene.clock)
+    assert len(again.tick().envelopes) == 5
+    third = Scene(trying_out(), catalog=scene.catalog, clock=scene.clock)
+    assert third.tick().is_empty
+    third.clock.advance(3 * WEEK + HOUR)  # nobody ran: several missed ones are one
+    assert len(Scene(trying_out(), catalog=scene.catalog, clock=scene.clock).tick().envelopes) == 5
+    assert third.tick().is_empty
+
+
+def test_a_channel_at_which_the_last_test_still_waits_gets_no_second_one():
+    scene = Scene(trying_out(("pager", "chat")), at=MONDAY_8 - HOUR)
+    scene.delivers = False
+    scene.tick()
+    scene.clock.advance(HOUR)
+    scene.tick()
+    (first, _) = scene.catalog.waiting(scene.clock.now())
+    scene.catalog.settle(Settlement((replace(first, standing=Standing.DELIVERED),)))
+    scene.clock.advance(WEEK)
+    assert [one.channel for one in scene.tick().envelopes] == [first.channel]
+
+
+def test_without_channels_or_a_schedule_there_is_no_self_test():
+    for its in (trying_out(()), rules()):
+        scene = Scene(its, at=MONDAY_8 - HOUR)
+        scene.tick()
+        scene.clock.advance(2 * WEEK)
+        assert scene.tick().is_empty
+
+
+def test_a_schedule_that_is_changed_by_a_reload_counts_from_what_was_told():
+    scene = Scene(trying_out(), at=MONDAY_8 - HOUR)
+    scene.tick()
+    scene.clock.advance(HOUR)
+    assert len(scene.tick().envelopes) == 5
+    daily = SelfTest("0 9 * * *", "Europe/Berlin", ("pager",))
+    scene.escalator.reconfigure(rules(self_test=daily))
+    assert scene.tick().is_empty
+    scene.clock.advance(24 * HOUR)
+    assert len(scene.tick().envelopes) == 1
+
+
+def test_two_that_see_it_due_at_once_tell_it_once():
+    """Two daemons after a lapse: both have read that it is due before either has written."""
+    clock = FakeClock(MONDAY_8 - HOUR)
+    both_have_read = threading.Barrier(2)
+
+    class Slow(MemoryCatalog):
+        racing = False
+
+        def tell(self, occasion: Occasion) -> bool:
+            if self.racing:
+                both_have_read.wait(10)
+            return super().tell(occasion)
+
+    catalog = Slow(clock)
+    scenes = [Scene(trying_out(), catalog=catalog, clock=clock) for _ in range(2)]
+    for scene in scenes:
+        scene.delivers = False
+        scene.tick()
+    clock.advance(HOUR)
+    catalog.racing = True
+    threads = [threading.Thread(target=scene.tick) for scene in scenes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(len(scene.envelopes()) for scene in scenes) == [0, 5]
+    assert catalog.outstanding() == 5
+    assert len(catalog.events(kind=SELF_TEST_SENT)) == 1
+
+
+def test_what_is_told_next_is_known_beforehand():
+    both = rules(
+        digest=Digest(people=("lead",)), self_test=SelfTest("every 7d", channels=("pager", "chat"))
+    )
+    clock = FakeClock(MONDAY_9 - HOUR)
+    catalog = MemoryCatalog(clock)
+    times = SetTimes(catalog, clock.now())
+    found = [(one.at, one.what) for one in times.planned(clock.now(), both)]
+    assert found == [
+        (MONDAY_9, "digest to lead"),
+        (datetime(2026, 12, 3, tzinfo=UTC), "self-test of pager, chat"),
+    ]
+    times.tell(clock.now(), both)
+    clock.advance(2 * WEEK)  # nobody was there to tell it: it is told as soon as anybody is
+    assert {one.at for one in times.planned(clock.now(), both)} == {clock.now()}
