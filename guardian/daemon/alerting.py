@@ -68,7 +68,7 @@ class Alerting:
         self.escalator.reconfigure(rules)
 
     def end_unwatched(self, scopes: Iterable[str]) -> None:
-        """End incidents of what nobody looks at any more. Raises CatalogError."""
+        """End incidents of what nobody looks at any more."""
         self._told(self.escalator.end_unwatched(frozenset(scopes)))
 
     def observed(self, observation: Observation) -> None:

@@ -45,6 +45,7 @@ HAND_OVER_AFTER = timedelta(seconds=6)
 """A command has no five minutes to see whether a channel comes back."""
 
 _TTL = timedelta(minutes=1)
+_WATCHER_CHARACTERS = 200
 _PAUSE = 0.5
 _CLOSING = 3.0
 
@@ -101,6 +102,16 @@ class CommandAlarms:
         """For what a person says."""
         return self._escalator
 
+    def _scopes(self) -> frozenset[str]:
+        """Every scope that commands observe."""
+        servers = self._app.config.servers
+        return frozenset({"stores", "channels", *(f"backups:{name}" for name in servers)})
+
+    def _watcher(self) -> str:
+        """Who observes them: a daemon, or another host's commands, may have another config."""
+        host = current_holder("guardian").host
+        return f"commands on {host} ({self._app.config.state_dir})"[:_WATCHER_CHARACTERS]
+
     def _seen(self, server: str, results: Sequence[BackupResult]) -> Observation:
         """By the catalog; what it could not be told is added, and in its place where it is away."""
         now = self._app.clock.now()
@@ -133,6 +144,7 @@ class CommandAlarms:
         ``to_a_person``: somebody waits for the command at a terminal.
         """
         seconds = PERSON_SECONDS if to_a_person else SECONDS
+        self._escalator.end_unwatched(self._scopes(), self._watcher(), only_own=True)
         self._escalator.tick()
         if self._dispatcher is None:
             return

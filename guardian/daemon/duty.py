@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 
+from guardian.config import Config
 from guardian.daemon.alerting import Alerting
 from guardian.daemon.app import App
 from guardian.daemon.channels import make_heartbeat
@@ -54,6 +55,17 @@ _VITALS_ALLOWANCE = timedelta(minutes=15)
 """Hundreds of databases are asked one after the other."""
 _LATE = timedelta(minutes=30)
 """How long beyond its own timeout a task may take before its process is ended."""
+
+
+def scopes_of(config: Config) -> frozenset[str]:
+    """Every scope that the daemon observes: the sensors' (guardian.daemon.sensors) and channels."""
+    scopes = {"stores", "disks", "guardian"}
+    if config.escalation.channels:
+        scopes.add("channels")
+    for name in config.servers:
+        scopes |= {f"{kind}:{name}" for kind in ("outage", "watch", "vitals", "backups")}
+    scopes |= {f"probe:{one.name}" for one in config.probes}
+    return frozenset(scopes)
 
 
 class Duty:
@@ -198,22 +210,21 @@ class Duty:
 
     def _plan_alarms(self) -> None:
         sensors = self.alerting.sensors
-        scopes = {"stores", "disks", "guardian"}
         for name in self._app.config.servers:
-            scopes |= {f"{kind}:{name}" for kind in ("outage", "watch", "vitals", "backups")}
             self._sense(f"backups:{name}", _BACKUPS_EVERY, partial(sensors.backups, name))
-        scopes |= {f"probe:{one.name}" for one in self._app.config.probes}
         # One after the other at first: threads that are made for a moment stay for ever.
         self._sense("stores", _STORES_EVERY, sensors.stores)
         self._sense("disks", _DISKS_EVERY, sensors.disks)
         self._sense("guardian", _SELF_EVERY, lambda: sensors.guardian(troubles(self._snapshot())))
         self._every("alarms", _TICK_EVERY, self._tick)
         if self._app.config.escalation.channels:
-            scopes.add("channels")
             self._every(
                 _DISPATCH, _DISPATCH_EVERY, self.alerting.deliver, allowance=_DISPATCH_ALLOWANCE
             )
-        self.alerting.end_unwatched(scopes)
+        self._end_unwatched()
+
+    def _end_unwatched(self) -> None:
+        self.alerting.end_unwatched(scopes_of(self._app.config))
 
     def _plan_heartbeats(self) -> None:
         before, self._pulses = self._pulses, []
@@ -252,6 +263,7 @@ class Duty:
 
     def _tidy(self) -> None:
         self._crew.offer(Task(Kind.PRUNE))
+        self._end_unwatched()  # what could not be ended while the catalog was away
 
     # --- tasks ---
 

@@ -38,6 +38,7 @@ from guardian.escalate.model import (
     Observation,
     Severity,
     Silence,
+    Watcher,
 )
 from guardian.escalate.ports import Courier, EscalationCatalog
 from guardian.escalate.round import Round, World
@@ -46,11 +47,17 @@ from guardian.escalate.set_times import SetTimes
 from guardian.escalate.unwritten import Unwritten
 from guardian.ports import Clock
 
+DAEMON = "daemon"
+"""The watcher that all daemons on a catalog are, one after the other."""
+WATCHER_FORGOTTEN = timedelta(days=35)
+"""Who has not said for so long what they observe, observes no more."""
+
 _log = logging.getLogger(__name__)
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # none that is taken for another
 _TRIES = 20
 _URGENT = (Severity.P0, Severity.P1)
 _CLOCK_SLACK = timedelta(seconds=5)
+_DAY = timedelta(days=1)
 
 
 class Escalator:
@@ -124,12 +131,37 @@ class Escalator:
             change = self._round(Round.pass_time)
             return replace(change, envelopes=change.envelopes + self._tell_at_set_times())
 
-    def end_unwatched(self, scopes: Collection[str]) -> Change:
-        """End incidents of all other scopes: what was taken out of the configuration.
+    def end_unwatched(
+        self, scopes: Collection[str], watcher: str = DAEMON, *, only_own: bool = False
+    ) -> Change:
+        """End incidents of scopes that nobody observes: what was taken out of the configuration.
 
-        To be called at the start and after a reload, with every scope that anybody observes.
+        To be called at the start, after a reload and each day, with every scope that ``watcher``
+        observes. What others observe, by what they said within WATCHER_FORGOTTEN, stays: commands
+        on another host, with a config of their own. ``only_own``: of the rest, only what this
+        watcher observed before ends. Ends nothing while the catalog is away.
         """
-        return self._round(lambda round_: round_.end_unwatched(scopes))
+        with self._lock:
+            now = self._clock.now()
+            try:
+                known = {one.name: one for one in self._catalog.watchers()}
+                mine = known.pop(watcher, None)
+                said = Watcher(watcher, now, tuple(sorted(scopes)))
+                if mine is None or mine.scopes != said.scopes or now - mine.seen_at > _DAY:
+                    self._catalog.save_watcher(said)
+            except CatalogError as error:
+                self._note_trouble(error)
+                return Change()
+            watched = set(scopes)
+            for one in known.values():
+                if now - one.seen_at < WATCHER_FORGOTTEN:
+                    watched.update(one.scopes)
+            before = frozenset(mine.scopes if mine else ())
+            return self._round(
+                lambda round_: round_.end_unwatched(
+                    lambda scope: scope in watched or (only_own and scope not in before)
+                )
+            )
 
     # --- people ---
 

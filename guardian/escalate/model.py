@@ -376,6 +376,15 @@ class Occasion:
 
 
 @dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who observes which scopes: the daemon, or the commands of one host with their own config."""
+
+    name: str
+    seen_at: datetime
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class JobTiming:
     """When a job is to run and how long it may take, for who watches from outside that it does.
 

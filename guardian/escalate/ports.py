@@ -23,6 +23,7 @@ from guardian.escalate.model import (
     Settlement,
     Silence,
     Standing,
+    Watcher,
 )
 from guardian.model import Event
 
@@ -151,6 +152,12 @@ class EscalationCatalog(Protocol):
         False, and nothing is written, when it was told last at another time than ``last``: another
         process was faster. So none of them is told twice, however many processes see it due.
         """
+
+    def watchers(self) -> Sequence[Watcher]:
+        """All that ever said what they observe, in order of name."""
+
+    def save_watcher(self, watcher: Watcher) -> None:
+        """In the place of what was there."""
 
     def waiting(self, now: datetime, limit: int = 500) -> Sequence[Envelope]:
         """Envelopes that wait and are due, the worst first, then the oldest.

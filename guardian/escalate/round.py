@@ -87,11 +87,10 @@ class Round:
         """A person ends it."""
         self._take(one, incident.resolved(one, by, self._now, self._rules))
 
-    def end_unwatched(self, scopes: Iterable[str]) -> None:
-        """End what belongs to none of these scopes."""
-        watched = set(scopes)
+    def end_unwatched(self, is_watched: Callable[[str], bool]) -> None:
+        """End what belongs to a scope that nobody observes."""
         for one in list(self._open.values()):
-            if one.scope not in watched:
+            if not is_watched(one.scope):
                 text = "it is not watched any more"
                 self._take(one, incident.ended(one, text, self._now, self._rules))
 

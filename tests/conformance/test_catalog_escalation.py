@@ -39,6 +39,7 @@ from guardian.escalate.model import (
     Silence,
     Standing,
     State,
+    Watcher,
 )
 from guardian.testing import MemoryCatalog
 
@@ -591,3 +592,26 @@ def test_of_many_who_tell_an_occasion_at_once_one_does(site):
         assert sorted(done) == [False] * 5 + [True]
     assert opened(site).outstanding() == 2
     assert len(opened(site).events()) == 2
+
+
+# --- who observes what ---
+
+
+def test_a_watcher_is_kept_with_its_scopes(site):
+    catalog = opened(site)
+    assert list(catalog.watchers()) == []
+    daemon = Watcher("daemon", START, ("backups:main", HOSTILE))
+    catalog.save_watcher(Watcher("commands on b", START, ()))
+    catalog.save_watcher(daemon)
+    catalog.save_watcher(replace(daemon, seen_at=START + HOUR))
+    assert list(opened(site).watchers()) == [
+        Watcher("commands on b", START, ()),
+        Watcher("daemon", START + HOUR, ("backups:main", KEPT)),
+    ]
+
+
+@texts
+def test_a_watcher_that_cannot_be_read_observes_nothing(site):
+    opened(site).save_watcher(Watcher("daemon", START, ("stores",)))
+    site.execute("UPDATE guardian_watchers SET scopes = 'not JSON'")
+    assert list(opened(site).watchers()) == [Watcher("daemon", START)]

@@ -33,6 +33,7 @@ from guardian.adapters.catalog.models import (
     OUTBOX,
     SILENCES,
     TIMELINE,
+    WATCHERS,
 )
 from guardian.errors import CatalogError
 from guardian.escalate.model import (
@@ -47,6 +48,7 @@ from guardian.escalate.model import (
     Settlement,
     Silence,
     Standing,
+    Watcher,
 )
 from guardian.model import Event
 
@@ -125,6 +127,20 @@ class SqlEscalation:
         except _TakenError:
             return False
         return True
+
+    # --- who observes what ---
+
+    def watchers(self) -> Sequence[Watcher]:
+        """All that ever said what they observe, in order of name."""
+        query = select(WATCHERS).order_by(WATCHERS.c.name)
+        with self._database.reading() as connection:
+            return [escalation_rows.watcher(row) for row in connection.execute(query)]
+
+    def save_watcher(self, watcher: Watcher) -> None:
+        """In the place of what was there."""
+        values = escalation_rows.watcher_values(watcher)
+        with self._database.writing() as connection:
+            backups.put(connection, WATCHERS, {"name": rules.printable(watcher.name)}, values)
 
     # --- outbox ---
 

@@ -24,6 +24,7 @@ from guardian.escalate.model import (
     Settlement,
     Silence,
     Standing,
+    Watcher,
 )
 from guardian.model import Event
 
@@ -46,6 +47,7 @@ class MemoryEscalation:
         self._health: dict[str, ChannelHealth] = {}
         self._silences: dict[str, Silence] = {}
         self._told: dict[str, datetime] = {}
+        self._watchers: dict[str, Watcher] = {}
 
     # --- incidents ---
 
@@ -118,6 +120,19 @@ class MemoryEscalation:
             if kept.text:
                 self._events.append(rules.settled(Event(kept.at, kept.name, kept.text)))
             return True
+
+    # --- who observes what ---
+
+    def watchers(self) -> Sequence[Watcher]:
+        """All that ever said what they observe, in order of name."""
+        with self._lock:
+            return [self._watchers[name] for name in sorted(self._watchers)]
+
+    def save_watcher(self, watcher: Watcher) -> None:
+        """In the place of what was there."""
+        with self._lock:
+            kept = _kept(watcher)
+            self._watchers[kept.name] = kept
 
     # --- outbox ---
 

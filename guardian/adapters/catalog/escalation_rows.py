@@ -27,6 +27,7 @@ from guardian.escalate.model import (
     Silence,
     Standing,
     State,
+    Watcher,
 )
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -160,6 +161,16 @@ def silence_values(kept: Silence) -> dict[str, Any]:
         "made_by": kept.by,
         "match": text_of(kept.match),
     }
+
+
+def watcher(row: Any) -> Watcher:
+    """A watcher from its row; one that cannot be read observes nothing."""
+    return Watcher(row.name, row.seen_at, record_of(tuple[str, ...], row.scopes) or ())
+
+
+def watcher_values(kept: Watcher) -> dict[str, Any]:
+    """The columns of a watcher beside its name."""
+    return {"seen_at": kept.seen_at, "scopes": text_of(kept.scopes)}
 
 
 def _word(kind: type[Word], text: str, otherwise: Word) -> Word:

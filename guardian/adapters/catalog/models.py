@@ -296,6 +296,15 @@ OCCASIONS = Table(
 )
 """When something that is told at set times, such as the digest, was told last."""
 
+WATCHERS = Table(
+    "guardian_watchers",
+    METADATA,
+    Column("name", Key, primary_key=True),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("scopes", Text, nullable=False),
+)
+"""Who observes what. ``scopes`` is a JSON list."""
+
 VITALS = Table(
     "guardian_vitals",
     METADATA,

@@ -9,16 +9,21 @@ from typing import Any
 
 import pytest
 from support.duty import FAST, QUICKLY, Running, until
+from support.incidents import condition
 from support.listeners import crowd
 from support.postgres import Database, PostgresServer
 from support.site import Site
 
 from guardian.config import load_config
+from guardian.daemon.alarms import make_escalator
+from guardian.daemon.alerting import Alerting
 from guardian.daemon.app import App
+from guardian.daemon.duty import scopes_of
 from guardian.daemon.guards import ServerGuard
 from guardian.daemon.health import judge
 from guardian.daemon.work import Kind, Task
 from guardian.daemon.worker import LogSettings
+from guardian.escalate.model import Observation
 from guardian.escalate.model import State as IncidentState
 
 
@@ -135,3 +140,43 @@ def test_a_channel_that_cannot_be_made_is_told_through_others_until_it_is_mended
             )
             until(lambda: people.kinds("chat") == ["alert", "resolved"], "the word of its end")
             running.app = old
+
+
+def test_every_scope_that_anything_observes_is_known_and_no_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.sections["probes"] = [
+        {"name": "port", "kind": "tcp", "address": "127.0.0.1:1", "interval": "200ms"}
+    ]
+    seen: set[str] = set()
+    observe = Alerting.observed
+
+    def observed(alerting: Alerting, observation: Observation) -> None:
+        seen.add(observation.scope)
+        observe(alerting, observation)
+
+    monkeypatch.setattr(Alerting, "observed", observed)
+    with Running(site) as running:
+        known = scopes_of(running.app.config)
+        until(lambda: known <= seen, "a look at each of them")
+        assert seen == known
+
+
+def test_only_what_nobody_watches_any_more_is_ended_at_the_start(site: Site) -> None:
+    site.sections["servers"] = {}
+    kept = {"backups:main", "guardian", "backups:elsewhere"}
+    gone = {"watch:side", "probe:old", "backups:side"}
+    running = Running(site)
+    known = {one: condition(f"proof.overdue:{one}") for one in kept | gone}
+    theirs = make_escalator(running.app)
+    for scope, one in known.items():
+        theirs.observe(Observation(scope, running.app.clock.now(), (one,), blind=("",)))
+    theirs.end_unwatched({"backups:elsewhere"}, "commands on another host", only_own=True)
+    with running:
+        still = {one.scope for one in running.app.catalog.open_incidents()}
+        assert still & (kept | gone) >= {"backups:elsewhere"}
+        assert not still & gone
+        ended = [running.incident(known[scope].key) for scope in gone]
+        assert all(one and one.state is IncidentState.RESOLVED for one in ended)
+        texts = [one.text for one in running.app.catalog.timeline(ended[0].id)]
+        assert any("it is not watched any more" in text for text in texts)

@@ -115,6 +115,19 @@ def test_without_channels_incidents_are_kept_and_nothing_is_said(site: Site) -> 
     assert [one["kind"] for one in incidents(site)] == ["backup.failed"]
 
 
+def test_what_has_left_the_configuration_is_ended_by_the_next_command(
+    site: Site, people: Crowd
+) -> None:
+    site.sections["servers"] = {"gone": {"dsn": NOWHERE, "databases": ["x"]}}
+    back_up_all = site.run_here("backup", "now", "--json")
+    assert back_up_all.code == 1
+    assert people.kinds("pager") == ["alert"]
+    del site.sections["servers"]
+    back_up(site, 0)
+    assert people.kinds("pager") == ["alert", "resolved"]
+    assert "it is not watched any more" in people.heard("pager")[1]["why"]
+
+
 # --- channels that fail ---
 
 

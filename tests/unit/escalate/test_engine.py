@@ -35,7 +35,7 @@ from guardian.errors import (
     UsageError,
 )
 from guardian.escalate.digest import Protection
-from guardian.escalate.engine import Escalator
+from guardian.escalate.engine import WATCHER_FORGOTTEN, Escalator
 from guardian.escalate.model import (
     Envelope,
     MessageKind,
@@ -101,6 +101,62 @@ def test_what_is_not_watched_any_more_ends():
     change = scene.escalator.end_unwatched({"probe:web", "channels"})
     assert [one.message.why for one in change.envelopes] == ["it is not watched any more"] * 2
     assert [one.kind for one in scene.catalog.open_incidents()] == ["probe.web"]
+
+
+def watched(scene: Scene) -> list[str]:
+    return sorted(one.scope for one in scene.catalog.open_incidents())
+
+
+def test_what_another_host_s_commands_watch_is_not_ended_by_the_daemon():
+    scene = Scene()
+    scene.sees(failed(), scope="backups:theirs")
+    scene.sees(level(), scope="probe:gone")
+    theirs = Scene(catalog=scene.catalog, clock=scene.clock)
+    theirs.escalator.end_unwatched({"backups:theirs", "stores"}, "commands on b", only_own=True)
+    assert watched(scene) == ["backups:theirs", "probe:gone"], "it never was theirs to end"
+    scene.escalator.end_unwatched({"stores", "backups:ours"})
+    assert watched(scene) == ["backups:theirs"]
+
+
+def test_commands_end_what_has_left_their_own_config_and_nobody_else_watches():
+    scene = Scene()
+    for name in ("mine", "shared", "kept"):
+        scene.sees(failed(key=f"backup.failed:{name}/x"), scope=f"backups:{name}")
+    scene.escalator.end_unwatched({f"backups:{one}" for one in ("mine", "shared", "kept")})
+    commands = {"watcher": "commands on b", "only_own": True}
+    every = {f"backups:{one}" for one in ("mine", "shared", "kept")}
+    scene.escalator.end_unwatched(every, **commands)
+    scene.escalator.end_unwatched({"backups:shared"})  # the daemon has only this one left
+    assert watched(scene) == ["backups:kept", "backups:mine", "backups:shared"]
+    scene.escalator.end_unwatched({"backups:kept"}, **commands)
+    assert watched(scene) == ["backups:kept", "backups:shared"]
+
+
+def test_who_has_not_been_heard_of_for_weeks_watches_no_more():
+    scene = Scene()
+    scene.sees(failed(), scope="backups:theirs")
+    scene.escalator.end_unwatched({"backups:theirs"}, "commands on b", only_own=True)
+    for _ in range(3):
+        scene.clock.advance(WATCHER_FORGOTTEN - HOUR)
+        scene.escalator.end_unwatched({"stores"})
+        assert watched(scene) == ["backups:theirs"]
+        scene.escalator.end_unwatched({"backups:theirs"}, "commands on b", only_own=True)
+    scene.clock.advance(WATCHER_FORGOTTEN)
+    scene.escalator.end_unwatched({"stores"})
+    assert watched(scene) == []
+
+
+def test_while_the_catalog_is_away_nothing_is_ended_and_later_it_is():
+    clock = FakeClock(START)
+    catalog = HalfCatalog(clock)
+    scene = Scene(catalog=catalog, clock=clock)
+    scene.sees(failed(), scope="backups:old")
+    catalog.fail(AWAY)
+    assert scene.escalator.end_unwatched({"stores"}).is_empty
+    catalog.fail(None)
+    assert watched(scene) == ["backups:old"]
+    scene.escalator.end_unwatched({"stores"})
+    assert watched(scene) == []
 
 
 # --- by hand ---

@@ -1,4 +1,4 @@
-"""When what is told at set times was told last, so that only one process tells it."""
+"""When what is told at set times was told last; who observes what."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def upgrade() -> None:
         sa.Column("told_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_guardian_occasions"),
     )
+    op.create_table(
+        "guardian_watchers",
+        sa.Column("name", KEY, nullable=False),
+        sa.Column("seen_at", TIME, nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_guardian_watchers"),
+    )
     op.execute(  # until now the event alone remembered it
         "INSERT INTO guardian_occasions (name, told_at) "
         "SELECT kind, MAX(at) FROM guardian_events WHERE kind = 'digest_sent' GROUP BY kind"
@@ -28,4 +35,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("guardian_watchers")
     op.drop_table("guardian_occasions")
