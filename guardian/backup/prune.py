@@ -18,13 +18,19 @@ What holds at every instant, also when a store fails or the process dies in betw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.leftovers import is_over, unfinished_before
 from guardian.backup.manifest import database_prefix, manifest_key
-from guardian.backup.prune_result import PrunedBackup, PrunedCopy, PruneResult
+from guardian.backup.prune_result import (
+    PRUNE_FAILED,
+    PRUNE_MENDED,
+    PrunedBackup,
+    PrunedCopy,
+    PruneResult,
+)
 from guardian.backup.retention import RetentionPolicy, doubt_clock
 from guardian.backup.survey import Copy, Survey, survey
 from guardian.backup.verdict import Verdict, View, judge
@@ -37,6 +43,8 @@ __all__ = ["READING", "PruneResult", "PrunedBackup", "PrunedCopy", "Pruner"]
 LEASE_TTL = timedelta(minutes=2)
 READING = "read:"
 """Who holds ``read:<id>`` reads that backup; pruning takes it itself before it deletes."""
+
+_EVENTS = 5000
 
 
 class Pruner:
@@ -92,6 +100,7 @@ class _Pruning:
         self._ref = ref
         self._dry_run = dry_run
         self._view = View(now=clock.now())
+        self._run = self._view.now.isoformat()
         self._failing: set[str] = set()
         self._problems: list[str] = []
         self._notes: list[str] = []
@@ -137,6 +146,8 @@ class _Pruning:
                 keeper.check()
                 self._sweep(found, backup, objects)
             self._sweep_unfinished(found.store)
+        if not self._problems:
+            self._is_mended()
         return self._result(verdicts, copies)
 
     def _survey(self, store: Store) -> Survey | None:
@@ -269,16 +280,28 @@ class _Pruning:
 
     def _forget(self, store: Store, backup: BackupId, kind: str, why: str) -> None:
         self._catalog.forget_copy(backup, store.name, self._clock.now())
-        self._event(kind, f"{backup} in {store.name}: {why}", store, backup)
+        self._event(kind, f"{backup} in {store.name}: {why}", {"store": store.name}, backup)
 
     def _problem(self, text: str, store: Store, backup: BackupId | None = None) -> None:
         self._problems.append(f"{self._ref}: {text}")
-        self._event("prune.failed", f"{self._ref}: {text}", store, backup)
+        data = {"store": store.name, "run": self._run}
+        self._event(PRUNE_FAILED, f"{self._ref}: {text}", data, backup)
 
-    def _event(self, kind: str, text: str, store: Store, backup: BackupId | None) -> None:
+    def _is_mended(self) -> None:
+        """Tell that the row of failures has ended; without one there is nothing to tell."""
+        failed, mended = (self._latest(kind) for kind in (PRUNE_FAILED, PRUNE_MENDED))
+        if failed is not None and (mended is None or mended.at <= failed.at):
+            self._event(PRUNE_MENDED, f"{self._ref}: retention is applied again", {}, None)
+
+    def _latest(self, kind: str) -> Event | None:
+        events = self._catalog.events(_EVENTS, kind)
+        return next((one for one in events if one.ref == self._ref), None)
+
+    def _event(
+        self, kind: str, text: str, data: Mapping[str, str], backup: BackupId | None
+    ) -> None:
         if self._dry_run:
             return
-        data = {"store": store.name}
         event = Event(self._clock.now(), kind, text, self._ref, backup=backup, data=data)
         self._catalog.record_event(event)
 

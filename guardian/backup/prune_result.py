@@ -7,6 +7,10 @@ from datetime import datetime
 
 from guardian.model import BackupId, DatabaseRef
 
+PRUNE_FAILED = "prune.failed"
+PRUNE_MENDED = "prune.mended"
+"""Events: a problem of one prune (its data names store and run), and the first one without any."""
+
 
 @dataclass(frozen=True, slots=True)
 class PrunedCopy:

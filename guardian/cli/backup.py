@@ -175,8 +175,8 @@ def prune(
             _tell_pruned(results)
         for problem in [problem for result in results for problem in result.problems]:
             say_error(problem)
-        if not dry_run:  # a bad copy that is gone alarms nobody any more
-            tell_people(app, lambda alarms: alarms.drilled(one.ref.server for one in results))
+        if not dry_run:
+            tell_people(app, lambda alarms: alarms.pruned(one.ref.server for one in results))
     if any(result.failed for result in results):
         raise click.exceptions.Exit(ExitCode.FAILED)
 

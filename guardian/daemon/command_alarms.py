@@ -92,10 +92,15 @@ class CommandAlarms:
             self._observe(self._sensors.stores())
 
     def drilled(self, servers: Iterable[str]) -> None:
-        """Backups of these servers were drilled, or deleted, just now."""
+        """Backups of these servers were drilled just now."""
         for server in dict.fromkeys(servers):
             if server in self._app.config.servers:
                 self._observe(self._sensors.backups(server))
+
+    def pruned(self, servers: Iterable[str]) -> None:
+        """Retention was applied to these servers' backups just now."""
+        self.drilled(servers)  # a bad copy that is gone alarms nobody any more
+        self._observe(self._sensors.stores())
 
     @property
     def escalator(self) -> Escalator:

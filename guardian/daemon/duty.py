@@ -306,6 +306,8 @@ class Duty:
             )
             self._monitors.ended(task.server, ok=good, more=more)
         self._planner.ended(outcome)
+        if task.kind is Kind.PRUNE:
+            self._jobs.run_now("sense:stores")
         self.look_over()
         if task.server is not None:
             self._jobs.run_now(f"sense:backups:{task.server}")

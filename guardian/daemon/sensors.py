@@ -26,6 +26,8 @@ from guardian.escalate.conditions.own import (
     degraded_conditions,
     privilege_conditions,
 )
+from guardian.escalate.conditions.pruning import KINDS as PRUNES
+from guardian.escalate.conditions.pruning import prune_conditions
 from guardian.escalate.conditions.sessions import Round, watch_conditions
 from guardian.escalate.conditions.stores import store_conditions
 from guardian.escalate.conditions.vitals import blind_vitals, disk_conditions, vital_conditions
@@ -45,6 +47,7 @@ _STORE_TRIES = 10
 _DRILLS = 200
 _FIRST_TRIES = 1000
 _SEEN_LOOKED_AT = 1000
+_PRUNES = 2000
 
 
 class Sensors:
@@ -72,7 +75,14 @@ class Sensors:
         now = self._app.clock.now()
         config = self._app.config
         tried = [one for name in config.servers for one in self._tried(name)]
-        return Observation("stores", now, store_conditions(list(config.stores), tried))
+        failing = store_conditions(list(config.stores), tried)
+        events = [one for kind in PRUNES for one in self._app.catalog.events(_PRUNES, kind)]
+        events.sort(key=lambda one: one.at, reverse=True)
+        full = prune_conditions(list(config.stores), events, {one.ref for one in tried})
+        # A store that takes no backups is told once; that nothing can be deleted there goes along.
+        known = {f"{one.key}/retention" for one in failing}
+        conditions = (*failing, *(one for one in full if one.key not in known))
+        return Observation("stores", now, conditions)
 
     def histories(self, server: str, names: Sequence[str] | None = None) -> list[History]:
         """What is remembered of each database of one server."""

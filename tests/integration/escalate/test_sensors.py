@@ -182,6 +182,27 @@ def test_a_store_that_fails_is_told_once_for_all_servers(home: Home) -> None:
     assert home.sensors().stores().conditions == ()
 
 
+def test_retention_that_fails_every_night_is_told_until_it_is_applied(home: Home) -> None:
+    for day in range(4):
+        home.succeed(NIGHT - day * DAY)
+    home.site.server["retention"] = {"keep_last": 1, "keep_within": "0s", "keep_daily": 0}
+    store = Path(home.site.stores["local"]["path"])
+    store.parent.mkdir(exist_ok=True)
+    store.write_text("a file where the folder should be")
+    for night in range(2):
+        assert keys(home.sensors().stores()) == set()
+        with home.app() as app:
+            assert app.prune(REF).failed
+        home.clock.advance(DAY)
+        assert keys(home.sensors().stores()) == (
+            {"store.failing:local/retention"} if night else set()
+        )
+    store.unlink()
+    with home.app() as app:
+        assert not app.prune(REF).failed
+    assert keys(home.sensors().stores()) == set()
+
+
 # --- what jobs have just seen ---
 
 

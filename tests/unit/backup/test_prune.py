@@ -10,6 +10,7 @@ from support.scene import LAST_ONE, NOW, PARTS, REF, TTL, Scene, holder, manifes
 
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.manifest import MANIFEST_NAME, backup_prefix, encode_manifest, manifest_key
+from guardian.backup.prune_result import PRUNE_FAILED, PRUNE_MENDED
 from guardian.backup.retention import RetentionPolicy
 from guardian.errors import AlreadyRunningError, CatalogError, StoreError, StoreLockedError
 from guardian.model import (
@@ -320,6 +321,26 @@ def test_a_store_that_cannot_be_listed_is_left_alone_and_told(scene: Scene):
     assert scene.catalog.events(kind="prune.failed")
     scene.stores["offsite"].faults.list = None
     assert verdicts(scene.prune())[oldest] == ("delete", True)
+
+
+def test_a_row_of_failures_is_told_with_its_runs_and_ends_with_one_event(scene: Scene):
+    scene.nights(2)
+    scene.prune()
+    assert list(scene.catalog.events(kind=PRUNE_MENDED)) == [], "nothing was broken"
+    scene.stores["offsite"].faults.list = StoreError("store offsite: away")
+    for _ in range(2):
+        scene.clock.advance(DAY)
+        scene.prune()
+    scene.prune(dry_run=True)
+    failed = scene.catalog.events(kind=PRUNE_FAILED)
+    assert [one.data["store"] for one in failed] == ["offsite", "offsite"]
+    assert len({one.data["run"] for one in failed}) == 2
+    scene.stores["offsite"].faults.list = None
+    for _ in range(2):
+        scene.clock.advance(DAY)
+        scene.prune()
+    (mended,) = scene.catalog.events(kind=PRUNE_MENDED)
+    assert mended.ref == REF
 
 
 def test_a_manifest_that_cannot_be_read_stops_the_store(scene: Scene):
