@@ -98,7 +98,7 @@ def hand_over(passed: Envelope, ways: Ways, at: datetime) -> tuple[Envelope, ...
     A person's other channel that has it is passed over: all of them are told anyway, and the one
     that fails may have been the one that wakes people.
     """
-    stops = list(passed.others)
+    stops, message = list(passed.others), passed.message
     vain = {*passed.tried, *ways.failed}
     held = False
     while stops:
@@ -112,7 +112,7 @@ def hand_over(passed: Envelope, ways: Ways, at: datetime) -> tuple[Envelope, ...
         if new:
             return tuple(
                 Envelope(
-                    message=passed.message,
+                    message=replace(message, why=_why(passed, rung)),
                     channel=one,
                     rung=rung or passed.rung,
                     created_at=at,
@@ -128,6 +128,17 @@ def hand_over(passed: Envelope, ways: Ways, at: datetime) -> tuple[Envelope, ...
         held = held or bool(usable)
     # Its own channel will never take it, but another one of the same person has.
     return () if held and passed.channel in passed.refused else None
+
+
+def _why(passed: Envelope, rung: str | None) -> str:
+    """Why whoever gets it now hears of it: somebody else, or somewhere else, could not."""
+    message = passed.message
+    if message.kind in ENDS:  # that says how it ended
+        return message.why
+    if rung is not None and rung != passed.rung:
+        return f"in place of {passed.rung}, whom {passed.channel} did not reach"
+    instead = f"in place of {passed.channel}, which did not take it"
+    return f"{instead}: {message.why}" if message.why else instead
 
 
 def _is_impatient(tried: Envelope, failure: Failure, patience: timedelta, pace: Pace) -> bool:

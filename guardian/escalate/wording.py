@@ -128,9 +128,12 @@ _NOTHING = Tightness(0, 0, 0, 0)
 
 
 def clean(text: str) -> str:
-    """The text as a person sees it, lines kept: nothing unseen, nothing that UTF-8 cannot say."""
+    """The text as a person sees it, lines kept: nothing unseen, nothing that UTF-8 cannot say.
+
+    No line ends in blanks.
+    """
     if text.isascii() and text.isprintable():
-        return text
+        return text.rstrip()
     lines = text.replace("\r\n", "\n").translate(_CLEANED).split("\n")
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 

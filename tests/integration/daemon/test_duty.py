@@ -112,25 +112,26 @@ def test_a_server_that_leaves_the_configuration_is_forgotten(site: Site) -> None
 
 
 def test_a_channel_that_cannot_be_made_is_told_through_others_until_it_is_mended(
-    site: Site,
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.sections["servers"] = {}
-    key = "channel.failing:sentry"
+    key = "channel.failing:phone"
+    monkeypatch.setattr("guardian.daemon.channels.find_spec", lambda _: None)
     with crowd("chat", "mail") as people:
-        section = people.section({"on-call": ["sentry", "chat"], "lead": ["mail"]}, **QUICKLY)
-        section["channels"]["sentry"] = {"kind": "sentry", "dsn": "https://sentry.example"}
+        section = people.section({"on-call": ["phone", "chat"], "lead": ["mail"]}, **QUICKLY)
+        section["channels"]["phone"] = {"kind": "apprise", "url": "json://127.0.0.1:1/"}
         site.sections["escalation"] = section
 
         with Running(site) as running:
             until(lambda: people.heard("chat"), "the other channel's alert")
             (alert,) = people.heard("chat")
             assert (alert["incident_kind"], alert["kind"]) == ("channel.failing", "alert")
-            assert alert["title"].startswith("Channel sentry cannot be used: ")
+            assert alert["title"].startswith("Channel phone cannot be used: ")
+            assert "pip install 'pg-guardian[apprise]'" in alert["title"]
             assert people.heard("mail") == [], "the next rung is not called for it"
-            assert not running.incident("guardian.degraded:channel sentry"), "it is told once"
+            assert not running.incident("guardian.degraded:channel phone"), "it is told once"
 
-            section["channels"]["sentry"]["dsn"] = "https://key@sentry.example/1"
-            site.write()
+            monkeypatch.undo()
             old = running.app
             running.app = App(load_config(site.config), clock=old.clock, catalog=old.catalog)
             running.duty.reload(running.app, LogSettings(30))

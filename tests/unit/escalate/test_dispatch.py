@@ -177,6 +177,28 @@ def test_after_five_minutes_the_next_channel_has_it(office):
     ]
 
 
+def test_who_gets_it_instead_is_told_why_they_hear_of_it(office):
+    for name in ("pager", "chat"):
+        office.channels[name].otherwise = GONE
+    office.tell(1, why="nobody has acknowledged it for 30m")
+    office.run()
+    (heard,) = office.mail.sent
+    assert heard.why == "in place of on-call, whom chat did not reach"
+    (to_chat,) = {one.why for one, _ in office.chat.tries}
+    assert to_chat == (
+        "in place of pager, which did not take it: nobody has acknowledged it for 30m"
+    )
+    (original,) = {one.why for one, _ in office.pager.tries}
+    assert original == "nobody has acknowledged it for 30m"
+
+
+def test_the_end_that_another_channel_tells_still_says_how_it_ended(office):
+    office.pager.otherwise = DOWN
+    office.tell(1, 2, RESOLVED, why="it is gone")
+    office.pass_time(timedelta(minutes=10))
+    assert [one.why for one in office.chat.sent] == ["it is gone"]
+
+
 def test_a_refusal_is_handed_over_at_once(office):
     office.pager.answers.append(GONE)
     office.tell(1)

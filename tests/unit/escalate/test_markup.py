@@ -4,7 +4,7 @@ import html.parser
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.messages import HOSTILE, alert, bare, endless, every_kind, hostile, storm
 
@@ -154,6 +154,8 @@ def test_a_letter_says_what_was_said() -> None:
 
 
 @given(st.text(st.characters(), max_size=80))
+@example("0 ")
+@example("a \n b \x85 ")
 def test_any_text_survives_every_markup(text) -> None:
     message = bare(MessageKind.ALERT, impact=text, checks=(Fact("log", f"a\n{text}\nb"),))
     Reader(letter(message, ROOMY))
