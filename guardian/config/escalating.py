@@ -15,6 +15,7 @@ from guardian.config.types import (
     Count,
     Days,
     Duration,
+    HostNames,
     Name,
     PositiveDuration,
     ScheduleText,
@@ -229,6 +230,14 @@ class ServiceConfig(Section):
         "127.0.0.1:8765", description="/health, /metrics and the dashboard: host:port"
     )
     token: Secret | None = Field(None, description="for the dashboard; required beyond loopback")
+    hosts: HostNames = Field(
+        default_factory=list,
+        description="names by which people ask for the dashboard, behind a proxy: no other name "
+        "is answered (addresses and localhost are)",
+    )
+    heading: Text | None = Field(
+        None, description="names this guardian among several in the dashboard, such as production"
+    )
     log: LogConfig = Field(LogConfig(), description="logs go to stderr")
     tasks_at_once: Count = Field(
         2,

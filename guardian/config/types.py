@@ -161,6 +161,18 @@ def _address(value: str) -> str:
     return value
 
 
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?", re.ASCII)
+
+
+def _host_name(value: str) -> str:
+    if _HOST_NAME.fullmatch(value) is None:
+        raise ValueError(
+            f"{value!r} is not a host's name: write it without scheme, port or path, such as "
+            "guardian.example.com"
+        )
+    return value.lower()
+
+
 def web_address(value: str) -> str:
     """Accept an http or https URL. The text is not in the error: it may hold a token."""
     try:
@@ -257,6 +269,10 @@ TimeOfDay = Annotated[str, AfterValidator(_time)]
 Days = Annotated[str, AfterValidator(_days)]
 Strings = Annotated[
     list[Text], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])
+]
+HostNames = Annotated[
+    list[Annotated[str, AfterValidator(_host_name)]],
+    BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
 ]
 Networks = Annotated[
     list[Network], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])

@@ -58,7 +58,8 @@ class Dashboard:
 
         section = self._live.app.config.service
         token = None if section.token is None else section.token.get_secret_value()
-        server = WebServer(section.listen, token, make_sources(self._live, self._tell.crash))
+        sources = make_sources(self._live, self._tell.crash)
+        server = WebServer(section.listen, token, sources, hosts=section.hosts)
         server.start()
         _log.info("dashboard at %s", server.address)
         return server
@@ -71,4 +72,11 @@ class Dashboard:
 
 def _asked_for(config: Config) -> tuple[object, ...]:
     """What a change of makes it begin anew."""
-    return config.service.listen, config.service.token, config.escalation.query_text
+    service = config.service
+    return (
+        service.listen,
+        service.token,
+        tuple(service.hosts),
+        service.heading,
+        config.escalation.query_text,
+    )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from guardian.adapters.postgres.source import ALL_DATABASES
 from guardian.backup.schedule import parse_schedule
 from guardian.daemon.app import App
+from guardian.daemon.listing import recall_listing
 from guardian.model import BackupRecord, DatabaseRef, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStatus:
-    """One database. ``running`` names who backs it up now, ``next_at`` is the schedule's next."""
+    """One database. ``running`` names who backs it up now, ``next_at`` is the schedule's next.
+
+    ``configured``: it is to be backed up; else it only has backups or tries from when it was.
+    """
 
     ref: DatabaseRef
     last: BackupRecord | None
@@ -24,6 +30,7 @@ class DatabaseStatus:
     overdue: bool
     running: str | None
     next_at: datetime | None
+    configured: bool = True
 
 
 def database_statuses(app: App) -> list[DatabaseStatus]:
@@ -35,15 +42,25 @@ def database_statuses(app: App) -> list[DatabaseStatus]:
         lease.name.removeprefix("backup:"): str(lease.holder)
         for lease in app.catalog.leases("backup:")
     }
-    refs = {*records, *_configured(app), *_tried(app)}
-    return [_status(app, ref, records.get(ref, []), running.get(str(ref))) for ref in sorted(refs)]
+    known = {*records, *_tried(app)}
+    configured = _configured(app, known)
+    return [
+        _status(app, ref, records.get(ref, []), running.get(str(ref)), ref in configured)
+        for ref in sorted({*known, *configured})
+    ]
 
 
-def _configured(app: App) -> list[DatabaseRef]:
-    found = []
+def _configured(app: App, known: Iterable[DatabaseRef]) -> set[DatabaseRef]:
+    """Those to be backed up; of a server with all of them, those that it last told of."""
+    found = set()
     for name, server in app.config.servers.items():
-        names = server.databases or [app.connector(name).default_database]
-        found += [DatabaseRef(name, database) for database in names if database != "*"]
+        names: Iterable[str] = server.databases or [app.connector(name).default_database]
+        if ALL_DATABASES in names:
+            excluded = app.source(name).is_excluded
+            listed = recall_listing(app, name).names
+            seen = {one.database for one in known if one.server == name}
+            names = [one for one in (seen if listed is None else listed) if not excluded(one)]
+        found |= {DatabaseRef(name, one) for one in names}
     return found
 
 
@@ -52,11 +69,15 @@ def _tried(app: App) -> set[DatabaseRef]:
 
 
 def _status(
-    app: App, ref: DatabaseRef, records: list[BackupRecord], running: str | None
+    app: App,
+    ref: DatabaseRef,
+    records: list[BackupRecord],
+    running: str | None,
+    configured: bool,  # noqa: FBT001 - all that is known of it
 ) -> DatabaseStatus:
     last = records[0] if records else None
     failures = app.catalog.consecutive_failures(ref)
-    next_at, overdue = _timing(app, ref, last)
+    next_at, overdue = _timing(app, ref, last) if configured else (None, False)
     return DatabaseStatus(
         ref=ref,
         last=last,
@@ -67,6 +88,7 @@ def _status(
         overdue=overdue,
         running=running,
         next_at=next_at,
+        configured=configured,
     )
 
 

@@ -72,6 +72,7 @@ def make_sources(live: Live, crashed: Callable[[str, BaseException], object]) ->
         doctor=_Doctor(live, crashed),
         version=__version__,
         query_text=app.config.escalation.query_text,
+        heading=app.config.service.heading or "",
     )
 
 
@@ -81,7 +82,8 @@ class _Schedules:
 
     def plans(self) -> Sequence[ports.DatabasePlan]:
         snapshot = self._live.snapshot()
-        return [self._plan(one, snapshot) for one in snapshot.memory.databases]
+        found = snapshot.memory.databases
+        return [self._plan(one, snapshot) for one in found if one.configured]
 
     def next_runs(self, limit: int) -> Sequence[ports.NextRun]:
         return sorted(self._runs(), key=lambda one: one.at)[:limit]

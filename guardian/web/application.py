@@ -113,7 +113,7 @@ def _guard() -> ResponseReturnValue | None:
     if not room.gate.is_known_host(request.host):
         text = (
             f"guardian does not answer to the name {request.host!r}; ask for 127.0.0.1 or "
-            "localhost, or set service.token_file, which makes other names safe"
+            "localhost, or write that name into service.hosts"
         )
         return Response(f"{text}\n", HTTPStatus.MISDIRECTED_REQUEST, mimetype="text/plain")
     if request.endpoint in {"static", "login.login", "login.enter"}:

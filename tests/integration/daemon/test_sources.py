@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 from support.duty import FAST, QUICKLY, Running, until
+from support.ports import free_port
 from support.postgres import Database, PostgresServer
 from support.site import Site
 
+from guardian.config import load_config
+from guardian.daemon.app import App
+from guardian.daemon.dashboard import Dashboard
 from guardian.daemon.sources import make_sources
 from guardian.errors import NotFoundError
 from guardian.escalate.model import EntryKind, IncidentId, State
@@ -68,6 +75,50 @@ def test_what_is_planned_and_seen(running: Running, sources: Sources, database: 
     assert components["scheduler"] is ComponentStatus.OK
     body, _ = sources.metrics.render("text/plain")
     assert b'guardian_server_up{server="main"} 1.0' in body
+
+
+def test_what_has_left_the_configuration_is_no_plan(running: Running, sources: Sources) -> None:
+    (database,) = until(lambda: running.state.memory.databases, "the overview")
+    gone = replace(database, ref=DatabaseRef("main", "gone"), configured=False, next_at=None)
+    running.state.change(databases=(database, gone))
+    running.jobs.remove("overview")
+    assert [one.ref for one in sources.schedules.plans()] == [database.ref]
+
+
+def test_names_that_are_answered_are_the_configuration_s(running: Running) -> None:
+    name = "guardian.example.com"
+    site = running.site
+
+    def ask(host: str) -> tuple[int, str]:
+        listen = running.app.config.service.listen
+        request = urllib.request.Request(f"http://{listen}/", headers={"Host": host})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    old = running.app
+    dashboard = Dashboard(running, running.tell)
+    try:
+        for hosts, expected in ((None, 421), ([name], 200)):
+            site.sections["service"] = {"listen": f"127.0.0.1:{free_port()}"}
+            if hosts:
+                site.sections["service"] |= {"hosts": hosts, "heading": "production"}
+            site.write()
+            running.app = App(load_config(site.config), clock=old.clock, catalog=old.catalog)
+            dashboard.tend()
+            assert dashboard.problem is None
+            status, page = ask(f"{name}:443")
+            assert status == expected
+            assert ("service.hosts" in page) == (expected == 421)
+            assert ("production" in page) == (expected == 200)
+            assert ask("localhost")[0] == 200
+            assert ask("rebound.example.org")[0] == 421
+    finally:
+        dashboard.stop()
+        running.app = old
 
 
 def test_a_person_takes_an_incident_and_ends_it(running: Running, sources: Sources) -> None:

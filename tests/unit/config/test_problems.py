@@ -53,6 +53,9 @@ MISTAKES = [
     ("service: {listen: '::1:8765'}\n", "7:11: service.listen:", "[::1]:port"),
     ("service: {listen: 'a:99999'}\n", "7:11: service.listen:", "host:port"),
     ("service: {listen: '0.0.0.0:80'}\n", "7:1: service:", "token_file"),
+    ("service: {hosts: https://a.example}\n", "7:11: service.hosts:", "guardian.example.com"),
+    ("service: {hosts: ['a.example:443']}\n", "7:19: service.hosts[0]:", "without scheme, port"),
+    ("escalation: {self_test: weekly}\n", "7:14: escalation.self_test:", "every 6h"),
     ("probes: [{kind: http, name: a, url: ftp://x}]\n", "7:32: probes[0].url:", "https://"),
     ("probes: [{kind: http, name: a, url: 'http://['}]\n", "7:32: probes[0].url:", "https://"),
     # unions, kinds, missing keys
