@@ -109,8 +109,9 @@ class CommandAlarms:
 
     def _scopes(self) -> frozenset[str]:
         """Every scope that commands observe."""
-        servers = self._app.config.servers
-        return frozenset({"stores", "channels", *(f"backups:{name}" for name in servers)})
+        config = self._app.config
+        channels = {"channels"} if config.escalation.channels else set()
+        return frozenset({"stores", *channels, *(f"backups:{name}" for name in config.servers)})
 
     def _watcher(self) -> str:
         """Who observes them: a daemon, or another host's commands, may have another config."""

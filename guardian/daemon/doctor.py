@@ -58,7 +58,7 @@ def examine(app: App) -> Iterator[Check]:
         yield from _guarded(f"store {name}", lambda store=store: _store(store))  # type: ignore[misc]
     for name in app.config.servers:
         yield from _server(app, name)
-    yield from _guarded("channels", lambda: _channels(app))
+    yield from _guarded("channels", lambda: look_at_channels(app))
 
 
 def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
@@ -144,7 +144,7 @@ def _store(store: Store) -> Iterator[Check]:
     yield Check(f"store {store.name}", Verdict.OK, f"write, read, list, delete ok{room}")
 
 
-def _channels(app: App) -> Iterator[Check]:
+def look_at_channels(app: App) -> Iterator[Check]:
     """Whether each can be made here, and how they have done; nothing is sent."""
     configured = app.config.escalation.channels
     if not configured:

@@ -118,14 +118,18 @@ class Jobs:
     ) -> None:
         """Run ``work`` by a timetable, in the place of a job of that name; what was missed, now."""
         trigger = _ByTimetable(table, lambda error: self._crashed(name, error))
+        planned = max(table.next_start(history, self._clock.now()), self._clock.now())
 
         def replan(now: datetime) -> datetime:
+            nonlocal planned
             last = trigger.last_fired or history.last_started
-            return max(table.next_start(History(last, resume=False), now), now)
+            if last is None and planned <= now:
+                return now  # its first time of all was jumped over
+            planned = max(table.next_start(History(last, resume=False), now), now)
+            return planned
 
         job = _Job(name, work, allowance, trigger, replan)
-        first = max(table.next_start(history, self._clock.now()), self._clock.now())
-        self._add(job, first - self._clock.now())
+        self._add(job, planned - self._clock.now())
 
     def run_now(self, name: str) -> None:
         """Let a job run at once, if there is one of that name; its rhythm begins anew."""

@@ -17,6 +17,7 @@ from guardian.daemon.jobs import Jobs, _ByTimetable, _Every
 from guardian.daemon.state import JobNow
 from guardian.daemon.timetable import History, Timetable
 from guardian.errors import CatalogError
+from guardian.testing import FakeClock
 
 OFTEN = timedelta(milliseconds=20)
 NEVER = timedelta(days=1)
@@ -208,6 +209,17 @@ def test_a_clock_that_goes_back_stops_nothing(told: Told, monkeypatch: pytest.Mo
     finally:
         jobs.stop()
         jobs.wait(10)
+
+
+def test_a_first_time_of_all_that_is_jumped_over_is_made_up_for(told: Told) -> None:
+    """The host slept through the first night after the daemon was installed."""
+    clock = FakeClock(NOW - timedelta(hours=1))
+    jobs = Jobs(clock, told.crashed)
+    jobs.by("b", Timetable(parse_schedule("0 2 * * *")), History(), lambda: None)
+    replan = jobs._jobs["b"].replan
+    assert replan(NOW - timedelta(minutes=30)) == NOW
+    assert replan(NOW + timedelta(hours=5)) == NOW + timedelta(hours=5), "due at once"
+    assert replan(NOW - timedelta(days=2, hours=1)) == NOW - timedelta(days=2), "set back"
 
 
 def test_missed_intervals_are_one() -> None:
