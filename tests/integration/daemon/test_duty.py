@@ -178,6 +178,8 @@ def test_only_what_nobody_watches_any_more_is_ended_at_the_start(site: Site) -> 
         assert still & (kept | gone) >= {"backups:elsewhere"}
         assert not still & gone
         ended = [running.incident(known[scope].key) for scope in gone]
-        assert all(one and one.state is IncidentState.RESOLVED for one in ended)
-        texts = [one.text for one in running.app.catalog.timeline(ended[0].id)]
-        assert any("it is not watched any more" in text for text in texts)
+        assert {one and one.state for one in ended} == {IncidentState.RESOLVED}
+        for one in ended:
+            assert one is not None
+            texts = [entry.text for entry in running.app.catalog.timeline(one.id)]
+            assert any("it is not watched any more" in text for text in texts)

@@ -19,7 +19,7 @@ def rows() -> list[tuple[str, str, str, str]]:
         if line.startswith("## "):
             heading = line.removeprefix("## ")
         elif row := re.fullmatch(r"\| `(\w+)` \| (.*?) \| (.*) \|", line):
-            found.append((heading, *row.groups()))
+            found.append((heading, row[1], row[2], row[3]))
     return found
 
 

@@ -123,12 +123,11 @@ def test_commands_end_what_has_left_their_own_config_and_nobody_else_watches():
     for name in ("mine", "shared", "kept"):
         scene.sees(failed(key=f"backup.failed:{name}/x"), scope=f"backups:{name}")
     scene.escalator.end_unwatched({f"backups:{one}" for one in ("mine", "shared", "kept")})
-    commands = {"watcher": "commands on b", "only_own": True}
     every = {f"backups:{one}" for one in ("mine", "shared", "kept")}
-    scene.escalator.end_unwatched(every, **commands)
+    scene.escalator.end_unwatched(every, "commands on b", only_own=True)
     scene.escalator.end_unwatched({"backups:shared"})  # the daemon has only this one left
     assert watched(scene) == ["backups:kept", "backups:mine", "backups:shared"]
-    scene.escalator.end_unwatched({"backups:kept"}, **commands)
+    scene.escalator.end_unwatched({"backups:kept"}, "commands on b", only_own=True)
     assert watched(scene) == ["backups:kept", "backups:shared"]
 
 
