@@ -177,9 +177,9 @@ def test_only_what_nobody_watches_any_more_is_ended_at_the_start(site: Site) -> 
         still = {one.scope for one in running.app.catalog.open_incidents()}
         assert still & (kept | gone) >= {"backups:elsewhere"}
         assert not still & gone
-        ended = [running.incident(known[scope].key) for scope in gone]
-        assert {one and one.state for one in ended} == {IncidentState.RESOLVED}
-        for one in ended:
-            assert one is not None
-            texts = [entry.text for entry in running.app.catalog.timeline(one.id)]
+        for scope in gone:
+            ended = running.incident(known[scope].key)
+            assert ended is not None
+            assert ended.state is IncidentState.RESOLVED
+            texts = [entry.text for entry in running.app.catalog.timeline(ended.id)]
             assert any("it is not watched any more" in text for text in texts)
