@@ -25,8 +25,9 @@ def is_over(view: View, found: Survey, backup: BackupId, objects: Sequence[Store
     if view.is_running(backup):
         return False
     record = view.records.get(backup)
-    if record is not None and (record.status in _DEAD or found.store.name not in record.stores):
-        # It failed; or it failed in this store alone; or it was deleted here, all but these.
+    if record is not None:
+        # It failed; or it failed in this store alone; or it was deleted here, all but these, by a
+        # prune that was cut off. One that ended well since the listing has a manifest by now.
         return True
     return view.doubt is None and _is_old(view.now, found, backup, objects)
 

@@ -595,6 +595,17 @@ def test_a_vanished_manifest_is_noticed_before_its_parts_go(scene: Scene):
     assert scene.catalog.events(kind="backup.missing")
 
 
+def test_a_prune_that_was_cut_off_is_finished_however_young_the_backup():
+    """Its manifest is gone, the catalog has not heard: it must not list it for a day."""
+    scene = Scene("local")
+    young = scene.back_up(NOW - timedelta(minutes=9))
+    newest = scene.back_up(NOW - timedelta(minutes=5))
+    scene.stores["local"].delete(manifest_key(REF, young))
+    assert scene.prune().swept == len(PARTS)
+    assert scene.ids("local") == {newest}
+    assert [one.id for one in scene.catalog.backups()] == [newest]
+
+
 def test_unfinished_writes_of_dead_runs_are_swept_and_those_of_live_ones_are_not():
     scene = Scene("local")
     store = scene.stores["local"]
