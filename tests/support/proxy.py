@@ -19,7 +19,7 @@ class BreakableProxy:
     forwards nothing more. ``cut_after`` counts bytes from the client from now on, and cuts when so
     many passed; with ``refuse=False`` new connections are served afterwards. ``mend`` undoes all.
     ``direction`` of ``cut_after`` may be ``"down"``: bytes from the server. ``hang_after`` counts
-    alike, and hangs then.
+    alike, and hangs then. ``passed`` counts bytes that came, each way.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
@@ -37,6 +37,7 @@ class BreakableProxy:
         self._closing = False
         self.port = 0
         self.connections = 0
+        self.passed = {"up": 0, "down": 0}
         self.was_cut = threading.Event()
 
     def __enter__(self) -> Self:
@@ -156,6 +157,7 @@ class BreakableProxy:
     def _spend(self, direction: str, count: int) -> int:
         """How many of ``count`` bytes may pass."""
         with self._lock:
+            self.passed[direction] += count
             if direction not in self._budget:
                 return count
             allowed = min(count, self._budget[direction])
