@@ -19,15 +19,15 @@ from support.sweeping.sweep import Case, Tally, evenly, sweep
 from support.sweeping.world import short_folder
 
 SAMPLE = {
-    "backup": 5,
-    "backup to S3": 2,
+    "backup": 4,
+    "backup to S3": 1,
     "prune": 3,
-    "drill": 4,
+    "drill": 3,
     "restore": 4,
     "alerts": 2,
     "migration": 8,
     "rebuild": 5,
-    "backup, disk full": 2,
+    "backup, disk full": 1,
 }
 """How many faults of each a suite has time for; wires, and the servers of drills, it leaves out."""
 
