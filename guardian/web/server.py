@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+import time
 from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import waitress.server
 import waitress.task
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
 
 from guardian.errors import GuardianError
 from guardian.web.application import create_app
@@ -21,6 +23,8 @@ _THREADS = 6
 _SLOW_CLIENT_SECONDS = 30
 _MOST_CONNECTIONS = 200
 _LARGEST_REQUEST = 64 << 10
+_SLOW_REQUEST_SECONDS = 30.0
+"""A request must have arrived by then, however busily its bytes trickle in."""
 _STOP_SECONDS = 5
 _LOOP_SECONDS = 10
 """Between two looks for clients that are too slow; everything else wakes the loop."""
@@ -54,6 +58,7 @@ class WebServer:
         self._sources = sources
         self._hosts = hosts
         self._map: dict[int, Any] = {}
+        self._begun: dict[HTTPChannel, tuple[Any, float]] = {}
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -113,8 +118,30 @@ class WebServer:
         """The loop over all sockets. What belongs to it is closed by its own thread alone."""
         while not self._ending.is_set():
             wasyncore.loop(timeout=_LOOP_SECONDS, use_poll=True, map=self._map, count=1)
+            self._end_trickles()
         dispatcher.shutdown(timeout=_STOP_SECONDS)
         wasyncore.close_all(self._map)
+
+    def _end_trickles(self) -> None:
+        """Close what has been sending one request for too long: each holds one of few places.
+
+        waitress lets go of who is silent; a byte now and then would keep a place for ever.
+        """
+        now = time.monotonic()
+        arriving = {
+            one: one.request
+            for one in list(self._map.values())
+            if isinstance(one, HTTPChannel) and one.request is not None
+        }
+        self._begun = {
+            channel: known
+            if (known := self._begun.get(channel)) is not None and known[0] is request
+            else (request, now)
+            for channel, request in arriving.items()
+        }
+        for channel, (_, begun) in self._begun.items():
+            if now - begun > _SLOW_REQUEST_SECONDS:
+                channel.handle_close()
 
     def _bind(self, undo: ExitStack) -> list[socket.socket]:
         """A socket for each address that the host has; ``localhost`` may have two."""

@@ -93,11 +93,15 @@ class MailReceiver:
 
 @contextmanager
 def running_mail_server(
-    context: ssl.SSLContext | None, *, tls: bool = False, starttls: bool = True
+    context: ssl.SSLContext | None,
+    *,
+    tls: bool = False,
+    starttls: bool = True,
+    plain_login: bool = False,
 ) -> Iterator[MailReceiver]:
     """A server with that certificate: TLS from the first byte, or STARTTLS, or neither.
 
-    Its logins (``users``) are only taken over TLS.
+    Its logins (``users``) are only taken over TLS, or with ``plain_login``.
     """
     receiver = MailReceiver()
     left: list[asyncio.Transport] = []
@@ -113,7 +117,7 @@ def running_mail_server(
             ident="guardian test",
             tls_context=context if starttls and not tls else None,
             require_starttls=starttls and not tls,
-            auth_require_tls=not tls,
+            auth_require_tls=not (tls or plain_login),
             authenticator=receiver.authenticated,
             enable_SMTPUTF8=False,
             timeout=20,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from guardian.adapters.postgres.connection import ToolAccess
+from guardian.adapters.postgres.tools import plain_environment
 from guardian.errors import (
     ConnectionFailedError,
     DiskFullError,
@@ -194,7 +195,7 @@ def running_restore(
         command.append(f"--use-list={listed.path}")
     if head is not None:
         command.append(head.path)
-    environ = dict(access.environ) if access else {**os.environ, "LC_ALL": "C"}
+    environ = dict(access.environ) if access else plain_environment()
     try:
         process = subprocess.Popen(
             command,
@@ -242,6 +243,7 @@ def _guarded(pid: int) -> Iterator[None]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env={"PATH": os.defpath},
         )
     except OSError as error:
         raise UnsuitableTargetError(f"/bin/sh cannot be started: {error.strerror}") from error

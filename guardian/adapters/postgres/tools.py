@@ -247,6 +247,15 @@ def _examine(bindir: Path) -> Installation | None:
     )
 
 
+_INHERITED = frozenset({"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
+
+
+def plain_environment() -> dict[str, str]:
+    """For a program that connects to nothing: of ours, which may hold secrets, the paths alone."""
+    kept = {name: value for name, value in os.environ.items() if name in _INHERITED}
+    return {"PATH": os.defpath, **kept, "LC_ALL": "C"}
+
+
 def _ask_version(program: Path, mtime_ns: int, size: int) -> tuple[str, int] | None:
     """The version that a program tells; None, and a line in the log, when it tells none."""
     try:
@@ -284,7 +293,7 @@ def _told_version(program: Path, mtime_ns: int, size: int) -> subprocess.Complet
         errors="replace",
         timeout=_VERSION_TIMEOUT_SECONDS,
         check=False,
-        env={**os.environ, "LC_ALL": "C"},
+        env=plain_environment(),
     )
     if done.returncode < 0:
         raise subprocess.CalledProcessError(done.returncode, done.args)

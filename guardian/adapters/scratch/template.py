@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from guardian.adapters.scratch.making import folder_in_the_making
+from guardian.adapters.scratch.stepdown import plain_environment
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def _copy(source: Path, target: Path) -> bool:
             capture_output=True,
             timeout=_COPY_SECONDS,
             check=False,
-            env={**os.environ, "LC_ALL": "C"},
+            env=plain_environment(),
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
