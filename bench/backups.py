@@ -10,12 +10,12 @@ import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.contest import Contender, bash, size_of
-from bench.opening import restore
+from bench.opening import NOTES, restore, restore_by_notes
 from bench.place import Place
 from bench.sample import contents
 from bench.targets import Target
@@ -73,8 +73,8 @@ class Backups:
         self._dump = f'{place.sample.bindir}/pg_dump "{self._dsn}"'
         self.truth = contents(self._dsn)
 
-    def local(self, jobs: tuple[int, ...]) -> list[Contender]:
-        """Into a folder on the same disk; the raw floor first."""
+    def local(self, jobs: Sequence[int]) -> list[Contender]:
+        """Into a folder on the same disk; the raw floor first. ``jobs`` are more than one."""
         return [
             Contender("pg_dump -Fc -Z0 > /dev/null", f"{self._dump} -Fc -Z0 > /dev/null"),
             self._runbook(),
@@ -82,7 +82,8 @@ class Backups:
             *self._restic(),
             *self._borgmatic(),
             self._autopostgresqlbackup(),
-            *(self.guardian(proof, number) for proof in PROOFS for number in jobs),
+            *(self.guardian(proof, 1) for proof in PROOFS),
+            *(self.guardian("content", number) for number in jobs),
         ]
 
     def s3(self) -> list[Contender]:
@@ -300,8 +301,12 @@ class Backups:
                 (one for one in store.rglob("*") if one.is_file()),
                 key=lambda one: one.stat().st_size,
             )
-            dsn = self._target.make_empty()
-            verdict = restore(biggest, self._place.keys, self._place.sample.bindir, dsn)
+            dsn, keys = self._target.make_empty(), self._place.keys
+            if (biggest.parent / NOTES).exists():
+                verdict = restore_by_notes(biggest.parent, keys, self._target.server)
+                dsn = self._target.server.dsn("restored")
+            else:
+                verdict = restore(biggest, keys, self._place.sample.bindir, dsn)
             if not verdict and contents(dsn) != self.truth:
                 verdict = "restores, but not all of it"
             return {"stored_bytes": size_of(store), "stock": verdict}

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from guardian.adapters.scratch.embedded import EmbeddedServer
+
+NOTES = "RESTORE.txt"
 _MOST_STEPS = 4
 _HEAD = 512
 _COMPRESSED = {
@@ -87,6 +90,30 @@ def restore(path: Path, keys: Keys, bindir: Path, dsn: str) -> str:
         if _run(opened.into(bindir, dsn), file.fileno()) != 0:
             return f"fails: {' | '.join([_program(step) for step in opened.steps])}"
         return ""
+
+
+def restore_by_notes(folder: Path, keys: Keys, server: EmbeddedServer) -> str:
+    """Run RESTORE.txt's own lines, those into a database called ``restored``; else as above."""
+    lines = [
+        line
+        for line in (folder / NOTES).read_text().splitlines()
+        if line.startswith(("createdb ", "gpg ")) and "restored" in line
+    ]
+    environ = {
+        "PATH": f"{server.bindir}{os.pathsep}{os.environ['PATH']}",
+        "PGHOST": str(server.socket_dir),
+        "PGPORT": str(server.port),
+        "PGUSER": server.superuser,
+        "PASSPHRASE_FILE": str(keys.passphrase),
+    }
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", "\n".join(lines)],
+        cwd=folder,
+        env={**os.environ, **environ},
+        capture_output=True,
+        check=False,
+    )
+    return "" if lines and done.returncode == 0 else f"{NOTES}'s own lines fail"
 
 
 def _next_step(head: bytes, keys: Keys | None) -> str | None:

@@ -8,7 +8,7 @@ the time that is measured.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,11 @@ class Restores:
         self._psql = f'{self._bindir}/psql -q -v ON_ERROR_STOP=1 "{target.dsn}"'
         self._pg_restore = f'{self._bindir}/pg_restore --exit-on-error -d "{target.dsn}"'
 
-    def all(self, jobs: int) -> list[Contender]:
-        """The runbook's first. ``jobs`` is how many where several may work at once."""
+    def all(self, jobs: int, backup_jobs: Sequence[int]) -> list[Contender]:
+        """The runbook's first. ``jobs`` is how many where several may work at once.
+
+        ``backup_jobs`` are those of backups in several parts.
+        """
         gpg, root = f"{self._place.gpg} -d", self._place.root
         archive = self._place.folder("by-hand") / "bench.dump"
         dump = f"{root}/custom/bench.dump.gpg"
@@ -63,7 +66,7 @@ class Restores:
                 f"-inkey {keys.private_key} -recip {keys.certificate} | gunzip | {self._psql}",
                 needs=("autopostgresqlbackup", "openssl"),
             ),
-            *self._ours(jobs),
+            *self._ours(jobs, backup_jobs),
         ]
 
     def _one(self, name: str, line: str, *, needs: tuple[str, ...] = ()) -> Contender:
@@ -75,12 +78,12 @@ class Restores:
             look_behind=lambda: {"equal": contents(self._target.dsn) == self._backups.truth},
         )
 
-    def _ours(self, jobs: int) -> list[Contender]:
-        content, counts = (
-            command(self._place.root / f"guardian-{proof}-1" / "guardian.yaml")
-            for proof in ("content", "counts")
-        )
-        found = []
+    def _ours(self, jobs: int, backup_jobs: Sequence[int]) -> list[Contender]:
+        def of(key: str) -> str:
+            return command(self._place.root / f"guardian-{key}" / "guardian.yaml")
+
+        found: list[Contender] = []
+        content = of("content-1")
         for options in (f"--jobs {jobs} --no-compare", "--jobs 1", f"--jobs {jobs}"):
             one = self._one(
                 f"guardian restore {options}",
@@ -88,8 +91,10 @@ class Restores:
             )
             one.ours = True
             found.append(one)
-        for name, config in (("counts", counts), ("content", content)):
-            report = self._place.root / f"verify-{name}.json"
+        backups = {"counts": of("counts-1"), "content": content}
+        backups |= {f"content, jobs: {one}": of(f"content-{one}") for one in backup_jobs}
+        for number, (name, config) in enumerate(backups.items()):
+            report = self._place.root / f"verify-{number}.json"
             found.append(
                 Contender(
                     f"guardian verify, proof: {name}",

@@ -13,7 +13,7 @@ import pytest
 from bench.results import Results, Row
 
 HOME = Path(__file__).resolve().parents[2]
-OURS_AND_BY_HAND = r"^runbook|^pg_dump -Fc \| gpg|^gpg -d \||proof: content"
+OURS_AND_BY_HAND = r"^runbook|^pg_dump -Fc \| gpg|^gpg -d \||proof: content$"
 
 
 @pytest.fixture
