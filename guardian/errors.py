@@ -235,6 +235,22 @@ class ManifestError(GuardianError):
     """A manifest or fingerprint is not one of ours, is damaged, or is from a newer guardian."""
 
 
+class SignatureError(ManifestError):
+    """A document in a store does not carry the signature that it must. The base of three."""
+
+
+class UnsignedError(SignatureError):
+    """It has no signature at all, where one is required: older than signing, or stripped of it."""
+
+
+class ForgedError(SignatureError):
+    """Its signature is none of ours: it was altered, or written by somebody else."""
+
+
+class UncheckedSignatureError(SignatureError):
+    """Its signature cannot be judged on this host: the key, or that passphrase, is not here."""
+
+
 class UnrestorableError(GuardianError):
     """A backup could not be restored: a part is damaged, or pg_restore reported errors."""
 

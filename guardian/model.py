@@ -128,9 +128,9 @@ class Manifest:
 
     ``snapshot_at`` is the instant that the backup shows. ``dumped_bytes`` is what pg_dump wrote,
     ``stored_bytes`` the sum over all parts. ``dump_version`` is pg_dump's, ``guardian_version``
-    ours. ``warnings`` are sentences for people (proof fell back to counts, globals without
-    password hashes …). ``tables`` and ``rows`` are what the fingerprint counted, None where there
-    is none, or an older guardian did not write them.
+    ours. ``warnings`` are for people. ``tables`` and ``rows`` are what the fingerprint counted,
+    None where there is none, or an older guardian did not write them. ``signature`` tells how the
+    one beside it was made (:mod:`guardian.backup.signature`): a hint for people, never believed.
     """
 
     id: BackupId
@@ -149,6 +149,7 @@ class Manifest:
     warnings: tuple[str, ...] = ()
     tables: int | None = None
     rows: int | None = None
+    signature: str | None = None
 
     @property
     def dumped_bytes(self) -> int:

@@ -170,6 +170,28 @@ class Encryptor(Protocol):
         """The reverse. The sink may have seen plaintext of a damaged message before this raises."""
 
 
+class Signer(Protocol):
+    """Signatures that stock tools check. Errors say what is wrong; the caller says with what."""
+
+    def describe(self) -> str | None:
+        """How it signs, for the manifest; None where this host signs nothing."""
+
+    def check(self) -> None:
+        """Raise EncryptionError unless it could sign now, or signs nothing."""
+
+    def sign(self, document: bytes) -> bytes | None:
+        """A detached signature of these bytes, None where this host signs nothing.
+
+        Raises EncryptionError.
+        """
+
+    def verify(self, document: bytes, signature: bytes) -> None:
+        """Return if the signature is of these bytes, and by a key that counts.
+
+        Raises ForgedError if it is not, UncheckedSignatureError where it cannot be told here.
+        """
+
+
 class DumpStream(Readable, Protocol):
     """The output of a running dump tool."""
 

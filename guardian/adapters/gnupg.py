@@ -162,8 +162,8 @@ class GnupgEncryptor:
             gpg.on_data = flow.take
         return gpg
 
-    def _passphrase(self) -> str:
-        """The passphrase from its file.
+    def passphrase(self) -> bytes:
+        """The passphrase from its file, as gpg takes it.
 
         Raises:
             EncryptionError: missing, unreadable, empty, readable by others, or more than a line.
@@ -199,7 +199,10 @@ class GnupgEncryptor:
                 f"passphrase file {path} holds more than one line, or a carriage return",
                 mend="keep one line only, ended as Unix does: gpg --passphrase-file keeps a CR",
             )
-        return text.encode().decode(_WIRE)  # so that the very bytes reach gpg
+        return text.encode()
+
+    def _passphrase(self) -> str:
+        return self.passphrase().decode(_WIRE)  # so that the very bytes reach gpg
 
     def _usable_key(self, gpg: gnupg.GPG, recipient: str) -> str:
         """The fingerprint of a recipient's key, which must be valid and able to encrypt."""

@@ -40,6 +40,7 @@ from guardian.ports import (
     Encryptor,
     Progress,
     Readable,
+    Signer,
     Snapshot,
     Source,
 )
@@ -112,6 +113,7 @@ class Making:
     source: Source
     compressor: Compressor
     encryptor: Encryptor
+    signer: Signer
     clock: Clock
     progress: Progress
     proof: ProofLevel
@@ -141,6 +143,7 @@ class Attempt:
         making = self._making
         encryption = making.encryptor.describe()
         making.encryptor.check()
+        making.signer.check()  # or hours of dumping would come to nothing
         with making.source.snapshot(making.ref.database) as snapshot:
             level = self._seal_globals() if making.with_globals else GlobalsLevel.NONE
             fingerprint = self._seal_dump(snapshot)
@@ -163,6 +166,7 @@ class Attempt:
                 warnings=tuple(self._warnings),
                 tables=None if fingerprint is None else len(fingerprint.tables),
                 rows=None if fingerprint is None else fingerprint.rows,
+                signature=making.signer.describe(),
             )
         return self._publish(manifest)
 

@@ -22,13 +22,17 @@ _LONGEST_TEXT = 1000
 
 @dataclass(frozen=True, slots=True)
 class KeptNote:
-    """Whether a backup is pinned, since (or until) when, by whom, and why."""
+    """Whether a backup is pinned, since (or until) when, by whom, and why.
+
+    ``ref`` is whose backup it is; None in a note of an older guardian.
+    """
 
     backup: BackupId
     kept: bool
     at: datetime
     by: str
     why: str | None = None
+    ref: DatabaseRef | None = None
 
 
 def kept_key(ref: DatabaseRef, backup: BackupId) -> str:
@@ -41,6 +45,8 @@ def encode_kept(note: KeptNote) -> bytes:
     document = {
         "format": FORMAT,
         "id": note.backup,
+        "server": note.ref and note.ref.server,
+        "database": note.ref and note.ref.database,
         "kept": note.kept,
         "at": note.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "by": note.by[:_LONGEST_TEXT],
@@ -71,9 +77,15 @@ def decode_kept(data: bytes, backup: BackupId) -> KeptNote:
             at=fields.time("at"),
             by=fields.text("by")[:_LONGEST_TEXT],
             why=why and why[:_LONGEST_TEXT],
+            ref=_ref(fields),
         )
     except DAMAGE as error:
         raise ManifestError(f"{KEPT_NAME} is damaged: {reason(error)}") from error
     if note.backup != backup:
         raise ManifestError(f"{KEPT_NAME} is that of {note.backup}")
     return note
+
+
+def _ref(fields: Fields) -> DatabaseRef | None:
+    server, database = fields.optional_text("server"), fields.optional_text("database")
+    return None if server is None or database is None else DatabaseRef(server, database)

@@ -147,6 +147,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
             "cipher": manifest.encryption.cipher,
             "key_ids": list(manifest.encryption.key_ids),
         },
+        "signature": manifest.signature,
         "proof": manifest.proof.value,
         "globals": manifest.globals.value,
         "source": asdict(manifest.facts),
@@ -211,6 +212,7 @@ def _manifest(fields: Fields) -> Manifest:
         warnings=fields.texts("warnings"),
         tables=fields.optional_count("tables"),
         rows=fields.optional_count("rows"),
+        signature=fields.optional_text("signature"),
     )
 
 

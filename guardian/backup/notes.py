@@ -10,6 +10,7 @@ import re
 import shlex
 from dataclasses import replace
 
+from guardian.backup.signature import OPENPGP
 from guardian.model import EncryptionKind, GlobalsLevel, Manifest, Part, PartKind
 
 _HEADER = """\
@@ -44,6 +45,31 @@ export PGHOST=localhost PGPORT=5432 PGUSER=postgres   # a role that may create d
 {key}
 set -o pipefail                                       # a damaged backup must not look good
 """
+
+_SIGNED = """
+   Was it made by your guardian, and is it still what was made? Whoever can write where this lies
+   could have changed this file as well: if in doubt, take these lines from guardian's
+   docs/operating.md. They must end with "good".
+
+{check}
+"""
+
+_SIGNED_BY_KEY = """\
+gpg --verify manifest.json.sig manifest.json    # a good signature, by {key}
+grep -q "$(sha256sum RESTORE.txt | cut -c -64)" manifest.json && echo good"""
+
+_SIGNED_BY_HMAC = """\
+python3 - "$PASSPHRASE_FILE" <<'END'
+import hashlib, hmac, json, sys
+manifest, sig = open("manifest.json", "rb").read(), json.load(open("manifest.json.sig"))
+secret, salt = open(sys.argv[1], "rb").read(), bytes.fromhex(sig["salt"])
+secret = secret[:-1] if secret.endswith(b"\\n") else secret
+key = hashlib.pbkdf2_hmac("sha512", secret, b"guardian signature 1" + salt, 300000)[:32]
+good = hmac.compare_digest(hmac.new(key, manifest, "sha256").hexdigest(), sig["mac"])
+here = hashlib.sha256(open("RESTORE.txt", "rb").read()).hexdigest()
+good = good and here in [part["sha256"] for part in json.loads(manifest)["parts"]]
+print("good") if good else sys.exit("FORGED, damaged, or of another passphrase")
+END"""
 
 _GLOBALS = """
 3. Roles and tablespaces. One that exists already gives an error, which does no harm.{passwords}
@@ -113,6 +139,8 @@ def restore_notes(manifest: Manifest, data_parts: tuple[Part, ...]) -> str:
             else "# gpg asks its agent for the secret key; import it first where it is not there"
         ),
     ]
+    if manifest.signature is not None:
+        sections.append(_SIGNED.format(check=_signature_check(manifest.signature)))
     if PartKind.GLOBALS in by_kind:
         passwords = (
             ""
@@ -186,6 +214,12 @@ def notes_part(manifest: Manifest, name: str, notes: bytes) -> Manifest:
         sha256=hashlib.sha256(notes).hexdigest(),
     )
     return replace(manifest, parts=(*manifest.parts, part))
+
+
+def _signature_check(signature: str) -> str:
+    if signature.startswith(OPENPGP):
+        return _SIGNED_BY_KEY.format(key=signature.removeprefix(OPENPGP))
+    return _SIGNED_BY_HMAC
 
 
 def _secret(manifest: Manifest) -> str:

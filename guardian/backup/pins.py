@@ -41,7 +41,7 @@ def keep(
         NotFoundError: the catalog does not know it.
     """
     catalog.pin(record.id, at, by, why)
-    data = encode_kept(KeptNote(record.id, kept=True, at=at, by=by, why=why))
+    data = encode_kept(KeptNote(record.id, kept=True, at=at, by=by, why=why, ref=record.ref))
 
     def write(store: Store) -> None:
         if store.stat(manifest_key(record.ref, record.id)) is None:
@@ -55,7 +55,7 @@ def unkeep(
     catalog: Catalog, stores: Sequence[Store], record: BackupRecord, *, at: datetime, by: str
 ) -> tuple[str, ...]:
     """Let retention decide again. Returns what went wrong beside that, a line each."""
-    data = encode_kept(KeptNote(record.id, kept=False, at=at, by=by))
+    data = encode_kept(KeptNote(record.id, kept=False, at=at, by=by, ref=record.ref))
 
     def remove(store: Store) -> None:
         key = kept_key(record.ref, record.id)
@@ -76,12 +76,14 @@ def read_pin(store: Store, ref: DatabaseRef, backup: BackupId) -> KeptNote | Non
 
     Raises:
         StoreError: it could not be read.
-        ManifestError: it is damaged.
+        ManifestError: it is damaged, forged, or that of another backup.
     """
     try:
         note = decode_kept(read_small(store, kept_key(ref, backup), LARGEST), backup)
     except StoreNotFoundError:
         return None
+    if note.ref not in {None, ref}:
+        raise ManifestError(f"{KEPT_NAME} is that of a backup of {note.ref}")
     return note if note.kept else None
 
 

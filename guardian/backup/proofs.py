@@ -11,6 +11,7 @@ from guardian.backup.proof_file import (
     encode_proof,
     is_proof_name,
     proof_key,
+    proof_name,
 )
 from guardian.backup.recovery import read_hashed_manifest
 from guardian.backup.small_objects import read_small, write_small
@@ -34,8 +35,8 @@ def read_proofs(
 ) -> list[ProofRecord]:
     """The drills of one backup that are told beside it in this store, the latest first.
 
-    Left out, and told to ``note``, are records that cannot be read, and those of another manifest
-    than the one that lies there.
+    Left out, and told to ``note``, are records that cannot be read or were forged, and those of
+    another manifest than the one that lies there.
 
     Raises:
         StoreNotFoundError: there is no such backup.
@@ -71,10 +72,12 @@ def fitting_proofs(
         except (StoreError, ManifestError) as error:
             note(f"{backup}: {name} in {store.name} is left out: {error.message}")
             continue
-        if proof.manifest_sha256 == manifest_sha256:
-            found.append(proof.record)
-        else:
+        if proof.manifest_sha256 != manifest_sha256:
             note(f"{backup}: {name} in {store.name} is left out: it is about another manifest")
+        elif name != proof_name(proof.record.at):
+            note(f"{backup}: {name} in {store.name} is left out: it is of another time")
+        else:
+            found.append(proof.record)
     return sorted(found, key=lambda record: record.at, reverse=True)
 
 

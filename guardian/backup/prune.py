@@ -7,6 +7,8 @@ What holds at every instant, also when a store fails or the process dies in betw
   manifest cannot be understood stays.
 - *No store loses its newest good backup*: see :mod:`guardian.backup.verdict`. A copy whose parts
   are not all there counts as bad in its store, as after a failed drill.
+- *What anybody may have written moves nothing*: a backup that the catalog does not know stays and
+  does not count, so none of the others goes for it; one that is not signed as it must be is told.
 - *The manifest goes first*, then the parts, then RESTORE.txt. So there is never a manifest whose
   parts were deleted; parts without one are no backup, and the next prune finishes them off (see
   :mod:`guardian.backup.leftovers`).
@@ -32,9 +34,16 @@ from guardian.backup.prune_result import (
     PruneResult,
 )
 from guardian.backup.retention import RetentionPolicy, doubt_clock
+from guardian.backup.signature import FORGED
 from guardian.backup.survey import Copy, Survey, survey
 from guardian.backup.verdict import Verdict, View, judge
-from guardian.errors import AlreadyRunningError, StoreError, StoreLockedError
+from guardian.errors import (
+    AlreadyRunningError,
+    SignatureError,
+    StoreError,
+    StoreLockedError,
+    UncheckedSignatureError,
+)
 from guardian.model import BackupId, DatabaseRef, Event, Holder, StoredObject
 from guardian.ports import Catalog, Clock, Store
 
@@ -158,10 +167,27 @@ class _Pruning:
             return None
         for text in found.unreadable.values():
             self._problem(text, store)
+        self._tell_refused(found)
         for backup, copy in found.copies.items():
             if copy.damage is not None:
                 self._problem(f"{backup} is damaged in {store.name}: {copy.damage}", store, backup)
         return found
+
+    def _tell_refused(self, found: Survey) -> None:
+        """Nobody of ours wrote these, as far as can be told: they stay, and no other goes for them.
+
+        The first of each sort speaks for all, or an intruder could drown us in words.
+        """
+        sorts: dict[type[SignatureError], list[SignatureError]] = {}
+        for error in found.refused.values():
+            sorts.setdefault(type(error), []).append(error)
+        for sort, (first, *others) in sorts.items():
+            more = f" (and {len(others)} more)" if others else ""
+            text = f"{first.message}{more}, so it stays and does not count"
+            self._problem(f"{text}; {first.mend}" if first.mend else text, found.store)
+            if sort is not UncheckedSignatureError:
+                data = {"store": found.store.name}
+                self._event(FORGED, f"{self._ref}: {text}", data, None)
 
     def _judge(self, policy: RetentionPolicy, timezone: tzinfo) -> list[Verdict]:
         verdicts = judge(self._view, policy, timezone)

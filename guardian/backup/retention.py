@@ -76,7 +76,8 @@ class Candidate:
     """A finished backup (a manifest lies in a store), as far as retention cares.
 
     ``proven`` is the latest conclusive drill's result, None before the first. ``in_use``: someone
-    reads it right now. ``doubtful_time``: the store contradicts ``at``.
+    reads it right now. ``doubtful_time``: the store contradicts ``at``. ``known``: the catalog
+    knows it; what it does not know stays, and no other goes for it.
     """
 
     id: BackupId
@@ -85,6 +86,7 @@ class Candidate:
     pinned: bool = False
     in_use: bool = False
     doubtful_time: bool = False
+    known: bool = True
 
     @property
     def good(self) -> bool:
@@ -130,7 +132,7 @@ def decide(
     reasons: dict[BackupId, list[str]] = {one.id: [] for one in ranked}
     if len(reasons) != len(ranked):
         raise ValueError("two candidates have the same id")
-    counted = [one for one in ranked if not (_is_future(one, now) or one.doubtful_time)]
+    counted = [one for one in ranked if _counts(one, now)]
     good = [one for one in counted if one.good]
     for one in ranked:
         reasons[one.id] += _own_reasons(one, now)
@@ -168,6 +170,11 @@ def doubt_clock(tries: Iterable[datetime], now: datetime) -> ClockDoubt | None:
     return None
 
 
+def _counts(one: Candidate, now: datetime) -> bool:
+    """Whether others may go because this one is there."""
+    return one.known and not (_is_future(one, now) or one.doubtful_time)
+
+
 def _is_future(one: Candidate, now: datetime) -> bool:
     return one.at > now + CLOCK_TOLERANCE
 
@@ -179,6 +186,7 @@ def _own_reasons(one: Candidate, now: datetime) -> list[str]:
         "being read": one.in_use,
         "dated in the future": _is_future(one, now),
         "dated later than its store says": one.doubtful_time,
+        "not in the catalog": not one.known,
     }
     return [reason for reason, holds in reasons.items() if holds]
 

@@ -16,6 +16,7 @@ from guardian.backup.lanes import Lane
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.manifest import new_backup_id
 from guardian.backup.recovery import recover, take_back
+from guardian.backup.signature import Unsigned
 from guardian.backup.sizes import USUAL_BOUNDS, Bounds, Comparison, compare_sizes, figures_of
 from guardian.errors import GuardianError, InterruptedRunError
 from guardian.model import (
@@ -29,7 +30,7 @@ from guardian.model import (
     StoreOutcome,
     StoreStatus,
 )
-from guardian.ports import Catalog, Clock, Compressor, Encryptor, Progress, Source, Store
+from guardian.ports import Catalog, Clock, Compressor, Encryptor, Progress, Signer, Source, Store
 from guardian.units import format_duration, format_size
 
 LEASE_TTL = timedelta(minutes=2)
@@ -95,6 +96,7 @@ class BackupRunner:
         plan: BackupPlan,
         version: str,
         token: Callable[[], str],
+        signer: Signer | None = None,
     ) -> None:
         self._source = source
         self._stores = stores
@@ -107,6 +109,7 @@ class BackupRunner:
         self._plan = plan
         self._version = version
         self._token = token
+        self._signer = signer or Unsigned()
 
     def run(self, ref: DatabaseRef) -> BackupResult:
         """Back up one database; a failure is in the result, not raised.
@@ -169,6 +172,7 @@ class BackupRunner:
             source=self._source,
             compressor=self._compressor,
             encryptor=self._encryptor,
+            signer=self._signer,
             clock=self._clock,
             progress=self._progress,
             proof=self._plan.proof,

@@ -18,7 +18,7 @@ from guardian.backup.proof_file import is_proof_name
 from guardian.backup.proofs import fitting_proofs
 from guardian.backup.recovery import read_hashed_manifest
 from guardian.backup.survey import Copy, copy_of, folders, is_ours
-from guardian.errors import ManifestError, StoreError, StoreNotFoundError
+from guardian.errors import ManifestError, SignatureError, StoreError, StoreNotFoundError
 from guardian.model import BackupId, DatabaseRef, Manifest, ProofRecord, StoredObject
 from guardian.ports import Progress, Store
 
@@ -135,7 +135,8 @@ class _Reading:
         except StoreNotFoundError:
             return  # pruned since it was listed
         except (StoreError, ManifestError) as error:
-            self.damaged.append(f"{ref} {backup} in {store.name}: {error.message}")
+            told = str(error) if isinstance(error, SignatureError) else error.message
+            self.damaged.append(f"{ref} {backup} in {store.name}: {told}")
             if isinstance(error, StoreError):
                 self._health.failed(error)
             return

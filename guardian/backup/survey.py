@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from guardian.backup.kept_file import KEPT_NAME
@@ -22,7 +22,8 @@ from guardian.backup.manifest import (
 )
 from guardian.backup.proof_file import is_proof_name
 from guardian.backup.recovery import read_manifest
-from guardian.errors import ManifestError
+from guardian.backup.signature import SUFFIX, is_signature
+from guardian.errors import ManifestError, SignatureError
 from guardian.model import BackupId, DatabaseRef, Manifest, StoredObject
 from guardian.ports import Store
 
@@ -37,12 +38,13 @@ Folders = dict[tuple[DatabaseRef, BackupId], dict[str, StoredObject]]
 
 def is_beside(name: str) -> bool:
     """Whether an object was put beside a backup later: the record of a drill, or of a pin."""
-    return name == KEPT_NAME or is_proof_name(name)
+    document = name.removesuffix(SUFFIX)
+    return document == KEPT_NAME or is_proof_name(document)
 
 
 def is_ours(name: str) -> bool:
     """Whether guardian writes objects of this name into a backup's folder."""
-    return _OURS.fullmatch(name) is not None or is_beside(name)
+    return _OURS.fullmatch(name) is not None or is_beside(name) or is_signature(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,9 @@ class Survey:
     """All of one database in one store.
 
     ``leftovers`` are parts without a manifest. ``unreadable`` says of each backup whose manifest
-    could not be understood why; whatever such a folder holds is to be left alone. ``latest`` is the
-    newest time of any object: what the store's own clock has certainly reached.
+    could not be understood why, ``refused`` the same of those that nobody of ours has signed;
+    whatever such folders hold is to be left alone, and counts for nothing. ``latest`` is the newest
+    time of any object: what the store's own clock has certainly reached.
     """
 
     store: Store
@@ -87,6 +90,7 @@ class Survey:
     leftovers: dict[BackupId, tuple[StoredObject, ...]]
     unreadable: dict[BackupId, str]
     latest: datetime | None
+    refused: dict[BackupId, SignatureError] = field(default_factory=dict)
 
 
 def survey(
@@ -113,6 +117,8 @@ def survey(
             continue
         try:
             manifest = remembered(backup) or read_manifest(store, ref, backup)
+        except SignatureError as error:
+            result.refused[backup] = error
         except ManifestError as error:
             result.unreadable[backup] = f"store {store.name}: {backup}: {error.message}"
         else:

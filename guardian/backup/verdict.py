@@ -96,6 +96,7 @@ def _candidate(view: View, copies: Sequence[Copy]) -> Candidate:
         proven=(record.proven if record else None) if whole else False,
         pinned=record is not None and record.kept,
         in_use=manifest.id in view.reading,
+        known=record is not None,
         doubtful_time=any(copy.written_at + TIME_DOUBT < manifest.snapshot_at for copy in copies),
     )
 
@@ -113,8 +114,6 @@ def _verdict(
 ) -> Verdict:
     backup = decision.id
     always = [] if view.doubt is None else ["the clock may have jumped"]
-    if backup not in view.records:
-        always.append("not in the catalog")
     reasons = [*(decision.reasons if decision.keep else ()), *always]
     copies = []
     for found in view.surveys:

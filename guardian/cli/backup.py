@@ -24,6 +24,7 @@ from guardian.errors import ExitCode, NotFoundError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from guardian.backup.inventory import Inventory
     from guardian.backup.prune_result import PruneResult
     from guardian.backup.run import BackupResult
     from guardian.backup.sizes import Comparison
@@ -81,20 +82,23 @@ def list_(context: AppContext, target: str | None, store: str | None, as_json: b
     from guardian.cli.backup_view import print_backups, record_document
     from guardian.daemon.app import App
 
+    refused = False
     with App(context.config) as app:
         server, database = app.targets([target])[0] if target else (None, None)
         if store is not None:
-            records = app.stored_backups(store, server, database)
+            there = look_in(app, store, server, database)
+            records, refused = there.records, bool(there.refused)
         else:
             records = list(app.catalog.backups(server, database))
         at = app.clock.now()
     if as_json:
         emit_json([record_document(record) for record in records])
-        return
-    if not records:
+    elif records:
+        print_backups(records, at)
+    elif not refused:
         click.echo("no backups yet: guardian backup now makes one", err=True)
-        return
-    print_backups(records, at)
+    if refused:
+        raise click.exceptions.Exit(ExitCode.FAILED)
 
 
 @backup.command()
@@ -105,11 +109,13 @@ def show(context: AppContext, backup_id: str, as_json: bool) -> None:
     """One backup: where it lies, its parts, what it came from."""
     from guardian.cli.backup_view import Shown, print_backup, show_document
     from guardian.daemon.app import App
+    from guardian.daemon.signing import signatures
 
     with App(context.config) as app:
         record = find_backup(app, backup_id)
         manifest, drills = app.catalog.manifest(record.id), app.catalog.proofs(record.id)
-        shown = Shown(record, manifest, drills, _comparison(app, record))
+        signed = signatures(app, record)
+        shown = Shown(record, manifest, drills, _comparison(app, record), signed)
         at = app.clock.now()
     if as_json:
         emit_json(show_document(shown))
@@ -179,6 +185,14 @@ def prune(
             tell_people(app, lambda alarms: alarms.pruned(one.ref.server for one in results))
     if any(result.failed for result in results):
         raise click.exceptions.Exit(ExitCode.FAILED)
+
+
+def look_in(app: App, store: str, server: str | None, database: str | None) -> Inventory:
+    """What lies in a store; what was refused there is told, a line each."""
+    there = app.stored_backups(store, server, database)
+    for error in there.refused.values():
+        say_error(str(error))
+    return there
 
 
 def find_backup(app: App, text: str) -> BackupRecord:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,12 +32,17 @@ _DRILLS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """All that is known of one backup. ``drills`` are the latest first."""
+    """All that is known of one backup. ``drills`` are the latest first.
+
+    ``signed`` says of each store what the signature there is worth: ``yes``, ``no``, ``invalid``,
+    ``unchecked`` where this host lacks the key, ``unknown`` where the store could not be asked.
+    """
 
     record: BackupRecord
     manifest: Manifest | None
     drills: Sequence[ProofRecord]
     comparison: Comparison | None
+    signed: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- for scripts ----------------------------------------------------------------------------------
@@ -78,19 +83,27 @@ def show_document(shown: Shown) -> dict[str, Any]:
         "started_at": time_text(record.started_at),
         "error": record.error,
         "manifest": None if manifest is None else json.loads(encode_manifest(manifest)),
-        "copies": [_copy_document(one) for one in record.outcomes],
+        "signed": overall(shown.signed),
+        "copies": [_copy_document(one, shown.signed) for one in record.outcomes],
         "drills": [_drill_document(one) for one in shown.drills],
         "previous_proven": comparison_document(shown.comparison),
         "warnings": [*(manifest.warnings if manifest else ()), *([warning] if warning else [])],
     }
 
 
-def _copy_document(outcome: StoreOutcome) -> dict[str, Any]:
+def overall(signed: Mapping[str, str]) -> str:
+    """One word for all copies: the worst."""
+    worst_first = ("invalid", "no", "unchecked", "unknown", "yes")
+    return next((word for word in worst_first if word in signed.values()), "unknown")
+
+
+def _copy_document(outcome: StoreOutcome, signed: Mapping[str, str]) -> dict[str, Any]:
     return {
         "store": outcome.store,
         "status": outcome.status.value,
         "error": outcome.error,
         "locked_until": time_text(outcome.locked_until),
+        "signed": signed.get(outcome.store),
     }
 
 
@@ -180,6 +193,7 @@ def print_backup(shown: Shown, at: datetime) -> None:
         "stores": escape(", ".join(record.stores)) or "none any more",
         "proven": proven_text(record),
         "kept": "yes" if record.kept else "no",
+        "signed": _signed_text(shown.signed),
     }
     if record.error:
         facts["error"] = escape(record.error)
@@ -193,6 +207,14 @@ def print_backup(shown: Shown, at: datetime) -> None:
     _print_drills(shown.drills, at)
     if manifest is not None:
         _print_parts(manifest)
+
+
+def _signed_text(signed: Mapping[str, str]) -> str:
+    """One word where all stores agree, else each with its own."""
+    words = {store: "[red]INVALID[/]" if one == "invalid" else one for store, one in signed.items()}
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return ", ".join(f"{word} in {escape(store)}" for store, word in words.items()) or "unknown"
 
 
 def _figures(shown: Shown) -> dict[str, str]:

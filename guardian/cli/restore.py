@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardian.cli.backup import find_backup
+from guardian.cli.backup import find_backup, look_in
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import console, emit_json, escape, json_option
 from guardian.cli.main import AppContext
@@ -162,7 +162,7 @@ def _chosen(app: App, words: Sequence[str], store: str | None) -> BackupRecord:
         raise UsageError("one backup is restored at a time", mend="write its ID alone")
     server, database = app.targets(names)[0] if names else (None, None)
     records = (
-        app.stored_backups(store, server, database)
+        look_in(app, store, server, database).records
         if store is not None
         else app.catalog.backups(server, database)
     )
@@ -182,8 +182,11 @@ def _by_id(app: App, word: str, store: str | None) -> BackupRecord:
     try:
         return find_backup(app, word)
     except NotFoundError as error:
-        known = app.stored_backups(store) if store is not None else []
-        found = [record for record in known if record.id.startswith(word)]
+        found: list[BackupRecord] = []
+        if store is not None:
+            there = app.stored_backups(store)
+            there.require(word)
+            found = [record for record in there.records if record.id.startswith(word)]
         if len(found) > 1:
             raise UsageError(
                 f"{word!r} fits {len(found)} backups", mend="write more of it"

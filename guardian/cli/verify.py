@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardian.cli.backup import find_backup
+from guardian.cli.backup import find_backup, look_in
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import console, emit_json, escape, json_option, time_text
 from guardian.cli.main import AppContext, say_error
@@ -119,7 +119,7 @@ def _named(app: App, word: str, store: str | None) -> list[BackupRecord]:
         if store is None or store in record.stores
     ]
     if not records and store is not None:  # a new host, whose catalog knows nothing yet
-        records = app.stored_backups(store, server, database)
+        records = look_in(app, store, server, database).records
     if not records:
         where = f" in store {store}" if store else ""
         thing = f" of {word}" if server else ""
@@ -143,7 +143,9 @@ def _with_id(app: App, word: str, store: str | None) -> BackupRecord:
     except NotFoundError:
         if store is None:
             raise
-        found = [one for one in app.stored_backups(store) if one.id.startswith(word)]
+        there = app.stored_backups(store)
+        there.require(word)
+        found = [one for one in there.records if one.id.startswith(word)]
         if len(found) != 1:
             raise
         return found[0]

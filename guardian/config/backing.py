@@ -14,6 +14,8 @@ from guardian.config.types import (
     DrillSchedule,
     Duration,
     FilePath,
+    KeyFingerprint,
+    KeyFingerprints,
     PositiveDuration,
     ScheduleText,
     Secret,
@@ -57,6 +59,28 @@ class EncryptionConfig(Section):
         "and not read them",
     )
     homedir: FilePath | None = Field(None, description="gpg's home folder (default: gpg's own)")
+    sign_with: KeyFingerprint | None = Field(
+        None,
+        description="full fingerprint of a secret key on this host that signs what it writes into "
+        "stores (default: signed by means of the passphrase, where there is one)",
+    )
+    signed_by: KeyFingerprints = Field(
+        default_factory=list,
+        description="full fingerprints of keys whose signatures count, beside sign_with; their "
+        "public keys suffice here",
+    )
+    require_signed: bool | None = Field(
+        None,
+        description="refuse what lies in a store unsigned (default: true where this host can check "
+        "signatures: with a passphrase, sign_with or signed_by)",
+    )
+
+    @property
+    def is_signature_required(self) -> bool:
+        """Whether what is not signed is refused."""
+        if self.require_signed is not None:
+            return self.require_signed
+        return bool(self.passphrase_file or self.sign_with or self.signed_by)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

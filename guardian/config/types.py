@@ -20,6 +20,7 @@ from guardian.watch.expressions import expression
 _TIMEZONES_UNKNOWN = (KeyError, ValueError, OSError)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}(?:[0-9A-Fa-f]{24})?", re.ASCII)
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 _VARIABLE = r"\$\{"
 """Ends a pattern's alternatives: what comes from the environment is judged when it is read."""
@@ -127,6 +128,16 @@ def _name(value: str) -> str:
             "a letter or digit first, at most 100"
         )
     return value
+
+
+def _fingerprint(value: str) -> str:
+    plain = value.replace(" ", "").removeprefix("0x")
+    if not _FINGERPRINT.fullmatch(plain):
+        raise ValueError(
+            f"{value!r} is not a key's full fingerprint: write the 40 hex digits of "
+            "gpg --list-keys --fingerprint"
+        )
+    return plain.upper()
 
 
 def _time(value: str) -> str:
@@ -273,6 +284,10 @@ Strings = Annotated[
 HostNames = Annotated[
     list[Annotated[str, AfterValidator(_host_name)]],
     BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
+]
+KeyFingerprint = Annotated[str, AfterValidator(_fingerprint)]
+KeyFingerprints = Annotated[
+    list[KeyFingerprint], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])
 ]
 Networks = Annotated[
     list[Network], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from guardian.adapters.postgres.connection import Connector
     from guardian.adapters.postgres.source import PostgresSource
     from guardian.adapters.postgres.watching import PostgresWatcher
+    from guardian.adapters.stores.signed import SignedStore
+    from guardian.backup.inventory import Inventory
     from guardian.backup.prune_result import PruneResult
     from guardian.backup.rebuild_result import RebuildResult
     from guardian.config import Config, ServerConfig
     from guardian.config.backing import VerifyConfig
     from guardian.model import BackupId, BackupRecord
-    from guardian.ports import Clock, Progress, Store
+    from guardian.ports import Clock, Progress, Signer, Store
     from guardian.restore.result import RestoreResult
     from guardian.restore.target import Wish
     from guardian.verify.drill import DrillResult
@@ -94,13 +96,20 @@ class App:
         return encryptor
 
     @cached_property
-    def stores(self) -> dict[str, Store]:
-        """Every configured store by name."""
-        from guardian.daemon.stores import make_store
+    def signer(self) -> Signer:
+        """What signs, and checks what was signed."""
+        from guardian.daemon.signing import make_signer
 
-        return {name: make_store(name, section) for name, section in self.config.stores.items()}
+        return make_signer(self)
 
-    def store(self, name: str) -> Store:
+    @cached_property
+    def stores(self) -> dict[str, SignedStore]:
+        """Every configured store by name; what they hold of ours is signed."""
+        from guardian.daemon.signing import signed_store
+
+        return {name: signed_store(self, name) for name in self.config.stores}
+
+    def store(self, name: str) -> SignedStore:
         """One store.
 
         Raises:
@@ -189,6 +198,7 @@ class App:
             stores=self.server_stores(name),
             compressor=ZstdCompressor(plan.compression_level),
             encryptor=self.encryptor,
+            signer=self.signer,
             catalog=self.catalog,
             clock=self.clock,
             progress=progress,
@@ -242,8 +252,8 @@ class App:
 
     def stored_backups(
         self, store: str, server: str | None = None, database: str | None = None
-    ) -> list[BackupRecord]:
-        """What lies in one store, read there, newest first."""
+    ) -> Inventory:
+        """What lies in one store, read there, newest first; and what was refused."""
         from guardian.backup.inventory import stored_backups
 
         return stored_backups(self.store(store), self.catalog, server, database)
@@ -292,7 +302,7 @@ class App:
         from guardian.daemon.bounds import size_bounds
         from guardian.verify.drill import Check, Drill, DrillPlan
 
-        section = self._verify_section(ref.server)
+        section = self.verify_section(ref.server)
         plan = DrillPlan(
             checks=tuple(Check(one.name, one.sql) for one in section.checks),
             jobs=section.jobs,
@@ -339,7 +349,7 @@ class App:
         from guardian.daemon.scratch import fitting_client
         from guardian.restore.run import Equipment, Restorer
 
-        folder = self._verify_section(record.ref.server).scratch_dir
+        folder = self.verify_section(record.ref.server).scratch_dir
         equipment = Equipment(
             encryptor=self.encryptor,
             compressor=ZstdCompressor(),
@@ -352,7 +362,7 @@ class App:
         with ExitStack() as stack:
             stores: list[Store] = []
             for name in self._stores_of(record, store):
-                place = self.store(name)
+                place: Store = self.store(name)
                 if self.config.stores[name].kind != "local" and wish.jobs > 1:
                     place = stack.enter_context(SpoolingStore(place, folder))
                 stores.append(place)
@@ -384,7 +394,7 @@ class App:
         from guardian.adapters.postgres.connection import Connector
         from guardian.daemon.scratch import EmbeddedScratch, GivenScratch
 
-        section = self._verify_section(server)
+        section = self.verify_section(server)
         place = section.scratch.get_secret_value()
         if place == "embedded":
             return EmbeddedScratch(
@@ -397,7 +407,7 @@ class App:
             allow_source_server=section.allow_source_server,
         )
 
-    def _verify_section(self, server: str) -> VerifyConfig:
+    def verify_section(self, server: str) -> VerifyConfig:
         """A server's section; of a server that is configured no more, the defaults."""
         from guardian.config.backing import VerifyConfig
 
@@ -406,8 +416,9 @@ class App:
     def watcher(self, name: str) -> PostgresWatcher:
         """Eyes and hands on one server; close it after use. Nothing is opened before a look."""
         from guardian.adapters.postgres.watching import PostgresWatcher
+        from guardian.daemon.own_roles import own_roles
 
-        return PostgresWatcher(self.connector(name), own_roles=self._own_roles(name))
+        return PostgresWatcher(self.connector(name), own_roles=own_roles(self, name))
 
     def patrol(self, name: str, mode: Mode | None = None) -> Patrol:
         """The watch over one server, as configured or in another mode; close it after use."""
@@ -424,20 +435,6 @@ class App:
             keep_recording=section.recording.keep,
         )
         return Patrol(self.watcher(name), self.catalog, self.clock, plan)
-
-    def _own_roles(self, name: str) -> set[str]:
-        """Roles that guardian works as on this server beside the DSN's: drills, the catalog."""
-        from sqlalchemy.engine import make_url
-
-        from guardian.adapters.postgres.connection import Connector
-
-        roles = set()
-        place = self._verify_section(name).scratch.get_secret_value()
-        if place != "embedded":
-            roles.add(Connector(f"{name}.verify.scratch", place).parameters().get("user"))
-        if self.config.catalog_url.startswith("postgres"):
-            roles.add(make_url(self.config.catalog_url).username)
-        return {role for role in roles if role}
 
     def prunable(self, targets: Sequence[tuple[str, str | None]]) -> list[DatabaseRef]:
         """The databases of these targets that have backups."""

@@ -52,6 +52,7 @@ def examine(app: App) -> Iterator[Check]:
     )
     yield from _guarded("catalog", lambda: _catalog(app))
     yield from _guarded("gpg", lambda: _encryption(app))
+    yield from _guarded("signatures", lambda: _signatures(app))
     yield from _guarded("tools", _tools)
     yield from _drills(app)
     for name, store in app.stores.items():
@@ -100,6 +101,32 @@ def _encryption(app: App) -> Iterator[Check]:
         Verdict.OK if same else Verdict.FAILED,
         f"{how}; round trip {'ok' if same else 'gave other data'}",
     )
+
+
+def _signatures(app: App) -> Iterator[Check]:
+    """Whether what this host writes into stores is signed, and what is not is refused."""
+    how = app.signer.describe()
+    if how is None:
+        yield Check(
+            "signatures",
+            Verdict.WARNING,
+            "nothing that this host writes is signed: whoever can write to a store can forge "
+            "backups, drills and pins",
+            "make a signing key (gpg --quick-gen-key NAME ed25519 sign) and set "
+            "encryption.sign_with to its fingerprint",
+        )
+        return
+    signature = app.signer.sign(_SAMPLE)
+    assert signature is not None
+    app.signer.verify(_SAMPLE, signature)
+    yield Check("signatures", Verdict.OK, f"{how}; signed and checked")
+    if not app.config.encryption.is_signature_required:
+        yield Check(
+            "signatures",
+            Verdict.WARNING,
+            "what lies in a store unsigned is believed (encryption.require_signed: false)",
+            "set it only while older backups are taken in; see docs/operating.md",
+        )
 
 
 def _tools() -> Iterator[Check]:

@@ -74,6 +74,7 @@ class Looks:
     def key(self) -> str:
         """Whether backups could be encrypted now."""
         self._app.encryptor.check()
+        self._app.signer.check()
         encryption = self._app.encryptor.describe()
         whose = f" for {listed(encryption.key_ids)}" if encryption.key_ids else ""
         return f"usable: {encryption.kind.value}, {encryption.cipher}{whose}"

@@ -136,6 +136,7 @@ def checks_for(condition: Condition, looks: Looks) -> Mapping[str, Check]:
             DISKS: lambda: looks.disks(server),
         },
         "store.failing": {STORE: lambda: looks.store(thing)},
+        "store.forged": {STORE: lambda: looks.store(thing)},
         "server.down": {
             CONNECT: lambda: looks.connect(server),
             OTHERS: lambda: looks.other_servers(server),

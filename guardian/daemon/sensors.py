@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from guardian.adapters.postgres.source import ALL_DATABASES
 from guardian.backup.schedule import AFTER_BACKUP, Schedule, parse_schedule
+from guardian.backup.signature import FORGED
 from guardian.daemon.app import App
 from guardian.daemon.listing import Listing, recall_listing
 from guardian.daemon.vital_signs import file_systems
@@ -29,7 +30,7 @@ from guardian.escalate.conditions.own import (
 from guardian.escalate.conditions.pruning import KINDS as PRUNES
 from guardian.escalate.conditions.pruning import prune_conditions
 from guardian.escalate.conditions.sessions import Round, watch_conditions
-from guardian.escalate.conditions.stores import store_conditions
+from guardian.escalate.conditions.stores import forged_conditions, store_conditions
 from guardian.escalate.conditions.vitals import blind_vitals, disk_conditions, vital_conditions
 from guardian.escalate.model import Condition, Observation
 from guardian.model import BackupRecord, DatabaseRef, Event, ProofRecord
@@ -48,6 +49,9 @@ _DRILLS = 200
 _FIRST_TRIES = 1000
 _SEEN_LOOKED_AT = 1000
 _PRUNES = 2000
+_FORGED_LOOKED_AT = 200
+_FORGED_FOR = timedelta(hours=25)
+"""A prune a day, at least, tells of it again as long as it lies there."""
 
 
 class Sensors:
@@ -71,7 +75,7 @@ class Sensors:
         return Observation(f"backups:{server}", now, tuple(conditions))
 
     def stores(self) -> Observation:
-        """All stores, by what the latest runs say of them."""
+        """All stores, by what the latest runs say of them, and by what was found in them."""
         now = self._app.clock.now()
         config = self._app.config
         tried = [one for name in config.servers for one in self._tried(name)]
@@ -81,7 +85,9 @@ class Sensors:
         full = prune_conditions(list(config.stores), events, {one.ref for one in tried})
         # A store that takes no backups is told once; that nothing can be deleted there goes along.
         known = {f"{one.key}/retention" for one in failing}
-        conditions = (*failing, *(one for one in full if one.key not in known))
+        told = self._app.catalog.events(_FORGED_LOOKED_AT, FORGED)
+        forged = forged_conditions([one for one in told if one.at > now - _FORGED_FOR])
+        conditions = (*failing, *(one for one in full if one.key not in known), *forged)
         return Observation("stores", now, conditions)
 
     def histories(self, server: str, names: Sequence[str] | None = None) -> list[History]:

@@ -17,6 +17,7 @@ from guardian.errors import (
     AlreadyRunningError,
     CatalogError,
     DamagedPartError,
+    ForgedError,
     GuardianError,
     InterruptedRunError,
     ManifestError,
@@ -126,7 +127,7 @@ class Restorer:
         failure: GuardianError | None = None
         for store in self._stores:
             try:
-                return store, read_manifest(store, record.ref, record.id)
+                return store, self._known(store, read_manifest(store, record.ref, record.id))
             except StoreNotFoundError:
                 continue
             except (StoreError, ManifestError) as error:
@@ -139,6 +140,17 @@ class Restorer:
             f"backup {record.id} is not in {', '.join(one.name for one in self._stores)} any more",
             mend="guardian backup list shows what there is",
         )
+
+    def _known(self, store: Store, manifest: Manifest) -> Manifest:
+        """The manifest, unless the catalog remembers another one by that id."""
+        known = self._catalog.manifest(manifest.id)
+        if known is not None and known != manifest:
+            raise ForgedError(
+                f"store {store.name}: the manifest of {manifest.id} is not the one that was "
+                "written there",
+                mend="restore from another store, or from another backup",
+            )
+        return manifest
 
     def _event(self, record: BackupRecord, result: str, message: str) -> None:
         at = self._equipment.clock.now()

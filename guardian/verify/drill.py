@@ -6,24 +6,29 @@ person who stops the drill, and a catalog that cannot be used, leave none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import MappingProxyType
 
 from guardian.backup.fingerprint import decode_fingerprint
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.recovery import read_manifest
+from guardian.backup.signature import FORGED
 from guardian.backup.sizes import USUAL_BOUNDS, Bounds, Comparison, Figures, compare_sizes
 from guardian.errors import (
     AlreadyRunningError,
     CatalogError,
     DamagedPartError,
     GuardianError,
+    InconclusiveError,
     InterruptedRunError,
     ManifestError,
     NotFoundError,
+    SignatureError,
     StoreNotFoundError,
+    UncheckedSignatureError,
     UnrestorableError,
 )
 from guardian.model import (
@@ -141,7 +146,7 @@ class Drill:
             except (KeyboardInterrupt, InterruptedRunError) as error:
                 message = f"{ref}: the drill of {backup} was interrupted"
                 with suppress(CatalogError):  # it may be what interrupted us
-                    self._event(ref, backup, "interrupted", message)
+                    self._event(ref, backup, "verify.interrupted", message)
                 raise InterruptedRunError(message + ", nothing is left of it") from error
 
     def _drill(self, ref: DatabaseRef, backup: BackupId, stopping: Stopping) -> DrillResult:
@@ -169,7 +174,7 @@ class Drill:
             host=self._holder.host,
         )
         text = _told(ref, record)
-        self._event(ref, backup, record.result.value, text)
+        self._event(ref, backup, f"verify.{record.result.value}", text)
         self._progress.end(f"{ref}: drill ended after {format_duration(round(record.seconds, 1))}")
         comparison = self._compared(look)
         warning = comparison.warning if comparison else None
@@ -210,6 +215,13 @@ class Drill:
             raise DamagedPartError(
                 f"the manifest of {look.backup} is not in store {self._store.name} any more"
             ) from error
+        except SignatureError as error:
+            unknown = self._catalog.manifest(look.backup) is None
+            if unknown and isinstance(error, UncheckedSignatureError):
+                raise InconclusiveError(error.message, mend=error.mend) from error
+            data = {"store": self._store.name}
+            self._event(look.ref, look.backup, FORGED, f"{look.ref}: {error.message}", data)
+            raise DamagedPartError(error.message, mend=error.mend) from error
         except ManifestError as error:
             raise DamagedPartError(f"store {self._store.name}: {error.message}") from error
         known = self._catalog.manifest(look.backup)
@@ -339,10 +351,16 @@ class Drill:
         now = Figures(manifest.dumped_bytes, len(found.tables), found.rows)
         return compare_sizes(now, before, self._plan.size_drop)
 
-    def _event(self, ref: DatabaseRef, backup: BackupId, result: str, message: str) -> None:
-        self._catalog.record_event(
-            Event(self._clock.now(), f"verify.{result}", message, ref, ref.server, backup)
-        )
+    def _event(
+        self,
+        ref: DatabaseRef,
+        backup: BackupId,
+        kind: str,
+        message: str,
+        data: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        now = self._clock.now()
+        self._catalog.record_event(Event(now, kind, message, ref, ref.server, backup, data))
 
 
 @dataclass

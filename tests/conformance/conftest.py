@@ -20,8 +20,10 @@ from support.stores import (
 from guardian.adapters.stores.local import LocalStore
 from guardian.adapters.stores.retrying import RetryingStore
 from guardian.adapters.stores.s3 import S3Store
+from guardian.adapters.stores.signed import Demands, SignedStore
 from guardian.adapters.stores.spooling import SpoolingStore
 from guardian.adapters.stores.throttling import ThrottledStore
+from guardian.backup.signature import Unsigned
 from guardian.ports import Store
 from guardian.testing import FakeClock, MemoryStore
 
@@ -95,10 +97,15 @@ def throttled_local(request: pytest.FixtureRequest) -> Subject:
     return _over(local(request), lambda inner: ThrottledStore(inner.store, 1 << 20, FakeClock()))
 
 
+def signed_memory(request: pytest.FixtureRequest) -> Subject:
+    demands = Demands(required=False)
+    return _over(memory(request), lambda inner: SignedStore(inner.store, Unsigned(), demands))
+
+
 @pytest.fixture(
     params=[
         *(memory, local, s3_rclone, s3_moto),
-        *(retrying_memory, retrying_s3, throttled_local, spooling_memory),
+        *(retrying_memory, retrying_s3, throttled_local, spooling_memory, signed_memory),
     ],
     ids=lambda make: make.__name__,
 )

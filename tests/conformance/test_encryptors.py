@@ -5,49 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.keys import Homes
 
 from guardian.adapters.gnupg import GnupgEncryptor
 from guardian.errors import EncryptionError
 from guardian.model import EncryptionKind
 
 SECRET = "correct horse ÄÖ 🐎 : \\ $(true)"
-
-
-class Homes:
-    """One GNUPGHOME with a secret key; its folder's name is short, as agent sockets want it."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="gpg"))
-        self.path.chmod(0o700)
-
-    def gpg(self, *words: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            ["gpg", "--homedir", self.path, "--batch", "--pinentry-mode", "loopback", *words],
-            input=data,
-            capture_output=True,
-            check=True,
-        )
-
-    def make_key(self, name: str, usage: str = "default", expires: str = "never") -> str:
-        options = ["--faked-system-time", "20200101T000000"] if expires != "never" else []
-        algorithm = "default" if usage == "default" else "ed25519"
-        self.gpg(*options, "--passphrase", "", "--quick-gen-key", name, algorithm, usage, expires)
-        listing = self.gpg("--with-colons", "--list-keys", f"={name}").stdout.decode()
-        prints = [line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr")]
-        return prints[0]
-
-    def remove(self) -> None:
-        subprocess.run(["gpgconf", "--homedir", self.path, "--kill", "all"], check=False)
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -400,8 +371,7 @@ def test_an_expired_key(home: Homes) -> None:
 
 def test_a_revoked_key(home: Homes) -> None:
     revoked = home.make_key("Revoked <revoked@example.org>")
-    path = home.path / "openpgp-revocs.d" / f"{revoked}.rev"
-    home.gpg("--import", data=path.read_bytes().replace(b":-----BEGIN", b"-----BEGIN"))
+    home.revoke(revoked)
     with pytest.raises(EncryptionError, match="is revoked"):
         GnupgEncryptor(recipients=[revoked], homedir=home.path).check()
 

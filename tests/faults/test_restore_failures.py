@@ -19,6 +19,10 @@ from support.site import Outcome
 from guardian.adapters.gnupg import GnupgEncryptor
 from guardian.adapters.zstd import ZstdCompressor
 from guardian.backup.fingerprint import decode_fingerprint, encode_fingerprint
+from guardian.backup.manifest import decode_manifest, encode_manifest, manifest_key
+from guardian.backup.small_objects import write_small
+from guardian.config import load_config
+from guardian.daemon.app import App
 from guardian.model import Fingerprint
 
 
@@ -47,8 +51,9 @@ def _shop(
 
 @pytest.fixture
 def shop(_shop: Restoring, tmp_path: Path) -> Iterator[Restoring]:
-    """A backup in two stores, which are put back after each test as they were."""
+    """A backup in two stores, which are put back with the catalog after each test as they were."""
     places = {name: Path(store["path"]) for name, store in _shop.site.stores.items()}
+    places["state"] = _shop.site.root / "state"
     for name, place in places.items():
         shutil.copytree(place, tmp_path / name)
     yield _shop
@@ -60,7 +65,8 @@ def shop(_shop: Restoring, tmp_path: Path) -> Iterator[Restoring]:
 
 
 def part_of(shop: Restoring, stem: str, store: str = "local") -> Path:
-    (path,) = Path(shop.site.stores[store]["path"]).rglob(f"{shop.backup}/{stem}*")
+    found = Path(shop.site.stores[store]["path"]).rglob(f"{shop.backup}/{stem}*")
+    (path,) = [one for one in found if one.suffix != ".sig"]
     return path
 
 
@@ -103,7 +109,7 @@ def test_an_unreadable_fingerprint_leaves_it_unproven(shop: Restoring) -> None:
 
 
 def rewrite_fingerprint(shop: Restoring, change: Fingerprint) -> None:
-    """Put another fingerprint into the backup, as one who holds the key could."""
+    """Put another fingerprint into backup and catalog, as guardian itself would by a mistake."""
     path = part_of(shop, "fingerprint.json")
     plain = encode_fingerprint(change)
     with (
@@ -117,7 +123,12 @@ def rewrite_fingerprint(shop: Restoring, change: Fingerprint) -> None:
     part["stored_bytes"] = path.stat().st_size
     part["plain_bytes"] = len(plain)
     part["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    manifest.write_text(json.dumps(document))
+    with App(load_config(shop.site.config)) as app:
+        made = decode_manifest(json.dumps(document).encode())
+        write_small(app.stores["local"], manifest_key(made.ref, made.id), encode_manifest(made))
+    with sqlite3.connect(shop.site.root / "state" / "catalog.db") as catalog:
+        words = (encode_manifest(made).decode(), made.id)
+        catalog.execute("UPDATE guardian_manifests SET manifest = ? WHERE backup_id = ?", words)
 
 
 class _Bytes:

@@ -1,15 +1,16 @@
-"""Stores that do not take backups: the backup lies in fewer places than it should."""
+"""Stores that do not take backups, and stores in which somebody else has written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from guardian.backup.signature import FORGED
 from guardian.errors import Cause
 from guardian.escalate.conditions.history import History
 from guardian.escalate.conditions.phrases import fact, instant, listed, name, said, times, title
 from guardian.escalate.model import Condition, Fact, Severity
-from guardian.model import BackupRecord, RunStatus, StoreOutcome, StoreStatus
+from guardian.model import BackupRecord, Event, RunStatus, StoreOutcome, StoreStatus
 
 FAILING = "store.failing"
 
@@ -32,6 +33,40 @@ def store_conditions(stores: Sequence[str], histories: Sequence[History]) -> tup
     """The stores that failed in the last try of any database that they belong to."""
     found = (_failing(store, [_row(store, one) for one in histories]) for store in stores)
     return tuple(one for one in found if one is not None)
+
+
+def forged_conditions(events: Sequence[Event]) -> tuple[Condition, ...]:
+    """The stores in which something lies that nobody of ours has signed.
+
+    ``events`` are those that told of it lately, newest first. Each prune tells of it again, so it
+    is over when none has for a day.
+    """
+    by_store: dict[str, list[Event]] = {}
+    for one in events:
+        by_store.setdefault(one.data.get("store", ""), []).append(one)
+    return tuple(
+        Condition(
+            key=f"{FORGED}:{store}",
+            kind=FORGED,
+            severity=Severity.P0,
+            title=title(f"Store {name(store)} holds what nobody of ours has signed"),
+            since=found[-1].at,
+            occurrence="forged",
+            impact="Somebody else may have written there. Nothing of it is believed; what it "
+            "stands in the place of may be lost.",
+            evidence=(
+                fact("found", found[0].message),
+                fact("last seen", instant(found[0].at)),
+                fact("backups of", listed({str(one.ref) for one in found if one.ref})),
+            ),
+            mend=(
+                "look at who can write to the store, and change its credentials",
+                f"guardian backup list --store {name(store)}",
+                "docs/operating.md tells what to do when something is forged",
+            ),
+        )
+        for store, found in by_store.items()
+    )
 
 
 def _row(store: str, history: History) -> _Row:

@@ -361,6 +361,7 @@ def test_every_field_but_two_must_be_there() -> None:
             ("stored_bytes",),
             ("tables",),  # older guardians did not write these two
             ("rows",),
+            ("signature",),
             ("encryption", "name"),
         }:
             decode_manifest(data)

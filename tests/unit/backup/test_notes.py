@@ -50,11 +50,13 @@ FULL = Manifest(
     ),
     dump_version="16.10",
     guardian_version="0.1.0",
+    signature="hmac-sha256",
 )
 BARE = replace(
     FULL,
     parts=(DUMP,),
     encryption=Encryption(EncryptionKind.RECIPIENTS, key_ids=("AB" * 20, "CD" * 20)),
+    signature="openpgp:" + "EF" * 20,
     globals=GlobalsLevel.NONE,
     dump_version="18.0",
     facts=DatabaseFacts("17.2", 170002, None, "UTF8", "C", "C", "builtin", "C.UTF-8"),

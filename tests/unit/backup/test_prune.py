@@ -3,16 +3,26 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import pytest
 from support.scene import LAST_ONE, NOW, PARTS, REF, TTL, Scene, holder, manifest, verdicts
 
+from guardian.adapters.stores.signed import Demands, SignedStore
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.manifest import MANIFEST_NAME, backup_prefix, encode_manifest, manifest_key
 from guardian.backup.prune_result import PRUNE_FAILED, PRUNE_MENDED
 from guardian.backup.retention import RetentionPolicy
-from guardian.errors import AlreadyRunningError, CatalogError, StoreError, StoreLockedError
+from guardian.errors import (
+    AlreadyRunningError,
+    CatalogError,
+    ForgedError,
+    StoreError,
+    StoreLockedError,
+)
 from guardian.model import (
     BackupId,
     DatabaseRef,
@@ -453,6 +463,50 @@ def test_a_backup_that_the_catalog_does_not_know_stays_and_is_told(scene: Scene)
     assert "1 backups in the stores stay" in result.notes[0]
     assert "guardian catalog rebuild" in result.notes[0]
     assert not result.failed
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        LAST_ONE,
+        replace(LAST_ONE, keep_last=0, keep_daily=2),
+        replace(LAST_ONE, keep_last=0, keep_within=timedelta(hours=30)),
+        replace(LAST_ONE, keep_last=0, keep_monthly=3),
+    ],
+)
+@pytest.mark.parametrize("ago", [timedelta(minutes=-30), timedelta(hours=1), 40 * DAY])
+def test_none_goes_because_of_one_that_the_catalog_does_not_know(policy, ago):
+    """Anybody who can write to a store can put it there: newest, of the same day, or oldest."""
+    plain, joined = Scene(), Scene()
+    for scene in (plain, joined):
+        scene.nights(4)
+        scene.back_up(NOW - 33 * DAY)
+    unknown = {joined.back_up(NOW - ago, remembered=False) for _ in range(3)}
+    results = [scene.prune(policy, trust_clock=True) for scene in (plain, joined)]
+    kept = [
+        {one.id[:16] for one in result.backups if one.keep and one.id not in unknown}
+        for result in results
+    ]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) < 5
+    assert unknown < joined.ids("local")
+
+
+def test_what_nobody_of_ours_has_signed_is_told_once_a_sort_and_left_alone(scene: Scene):
+    newest, _ = scene.nights(2)
+    unknown = [scene.back_up(NOW - 9 * DAY, ["local"], remembered=False) for _ in range(3)]
+    scene.plant("local", unknown[0], f"{MANIFEST_NAME}.sig", b"rubbish", at=NOW - 9 * DAY)
+    inner = scene.stores["local"]
+    seal = SimpleNamespace(verify=Mock(side_effect=ForgedError("is forged")))
+    stores: dict[str, Any] = scene.stores
+    stores["local"] = SignedStore(inner, seal, Demands(required=True))
+    result = scene.prune()
+    assert set(unknown) | {newest} == {one.key.split("/")[2] for one in inner.list()}
+    assert [one.id for one in result.backups if one.keep] == [newest]
+    forged, unsigned = sorted(result.problems)
+    assert f"the manifest of {unknown[0]} is forged, so it stays" in forged
+    assert "is not signed (and 1 more), so it stays and does not count" in unsigned
+    assert len(scene.catalog.events(kind="store.forged")) == 2
 
 
 def test_an_empty_catalog_deletes_nothing():

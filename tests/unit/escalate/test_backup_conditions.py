@@ -11,12 +11,13 @@ from guardian.backup.schedule import parse_schedule
 from guardian.errors import Cause
 from guardian.escalate.conditions.backups import backup_conditions
 from guardian.escalate.conditions.history import WHOLE_SERVER, History, Protection
-from guardian.escalate.conditions.stores import store_conditions
+from guardian.escalate.conditions.stores import forged_conditions, store_conditions
 from guardian.escalate.model import TITLE_LIMIT, Condition, Severity
 from guardian.model import (
     BackupId,
     BackupRecord,
     DatabaseRef,
+    Event,
     RunStatus,
     StoreOutcome,
     StoreStatus,
@@ -421,3 +422,31 @@ def test_no_secret_and_no_row_leaves() -> None:
     assert "hunter" not in told
     assert "ada" not in told
     assert "connection to postgresql://backup:********@db/mina failed" in told
+
+
+# --- store.forged ---
+
+
+def forged(ago: int, store: str = "offsite") -> Event:
+    text = "store offsite: the manifest of 20261123T020000Z-7f3a9c is not signed"
+    return Event(
+        night(ago), "store.forged", text, DatabaseRef("main", "mina"), data={"store": store}
+    )
+
+
+def test_something_forged_is_a_page_for_its_store_however_often_it_was_met() -> None:
+    one, other = forged_conditions([forged(0), forged(0, "local"), forged(1)])
+    assert (one.key, one.kind, one.severity) == (
+        "store.forged:offsite",
+        "store.forged",
+        Severity.P0,
+    )
+    assert (one.since, other.key) == (night(1), "store.forged:local")
+    assert "is not signed" in str(one.evidence)
+    assert "main/mina" in str(one.evidence)
+    assert forged_conditions([]) == ()
+
+
+def test_the_same_forgery_met_again_is_the_same_occurrence() -> None:
+    (before,), (after,) = forged_conditions([forged(1)]), forged_conditions([forged(0), forged(1)])
+    assert before.occurrence == after.occurrence
