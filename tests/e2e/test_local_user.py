@@ -61,7 +61,7 @@ class Look:
             thread.join()
 
     def _run(self, over: threading.Event) -> None:
-        while not over.wait(0.01):
+        while not over.wait(0.05):
             self.seen |= {path.name for path in self._temporary.iterdir()}
             self.open |= open_to_others(self._temporary)
             for pid in descendants(os.getpid()):

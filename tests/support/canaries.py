@@ -241,7 +241,7 @@ class Processes:
             thread.join()
 
     def _watch(self, over: threading.Event) -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.05):
             for pid in descendants(os.getpid()):
                 self._look(pid)
 
