@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -66,16 +67,26 @@ def test_kill_9_at_any_moment_and_the_next_run_cleans_up(large_site: Site, delay
 
 def test_a_second_run_beside_the_first_is_refused_and_names_the_holder(large_site: Site) -> None:
     first = large_site.start("backup", "now", "--json")
-    ready = is_writing(large_site.store)
-    while not ready():
+    while (dump := _pg_dump_of(first.pid)) is None:
         assert first.poll() is None
-        time.sleep(0.01)
+        time.sleep(0.005)
+    os.kill(dump, signal.SIGSTOP)  # or the first would end before the second has begun
     second = large_site.run("backup", "now", "--json")
+    os.kill(dump, signal.SIGCONT)
     assert second.code == 4, second.err
     assert second.result["error"]["cause"] == "locked"
     assert str(first.pid) in second.result["error"]["message"]
     first.communicate(timeout=120)
     assert first.returncode == 0
+
+
+def _pg_dump_of(pid: int) -> int | None:
+    for child in descendants(pid):
+        with suppress(FileNotFoundError):
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            if command.split(b"\0")[0].endswith(b"/pg_dump"):
+                return child
+    return None
 
 
 def test_kill_9_of_pg_dump_itself(large_site: Site) -> None:
