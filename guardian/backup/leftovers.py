@@ -25,9 +25,10 @@ def is_over(view: View, found: Survey, backup: BackupId, objects: Sequence[Store
     if view.is_running(backup):
         return False
     record = view.records.get(backup)
-    if record is not None:
+    if record is not None and (record.status in _DEAD or found.store.name not in record.stores):
         # It failed; or it failed in this store alone; or it was deleted here, all but these, by a
-        # prune that was cut off. One that ended well since the listing has a manifest by now.
+        # prune that was cut off. One that should have its manifest keeps the rest for a while:
+        # whoever removed that may want it back, and the catalog has a copy.
         return True
     return view.doubt is None and _is_old(view.now, found, backup, objects)
 

@@ -248,16 +248,21 @@ class _Pruning:
             until = self._locked_until(store, copy)
             if until is not None and until > self._view.now:
                 return PrunedCopy(store.name, keep=False, locked_until=until)
+            # First of all the catalog: a stop in between leaves nothing listed that is not there,
+            # and what is there after all, the next look at the store tells.
+            self._catalog.forget_copy(backup, store.name, self._clock.now())
             for stored in copy.objects:
                 store.delete(stored.key)
                 if not gone:
                     gone = True
-                    self._forget(store, backup, "backup.pruned", "deleted, no rule keeps it")
+                    self._told_gone(store, backup, "backup.pruned", "deleted, no rule keeps it")
         except StoreLockedError as error:
             self._notes.append(f"{backup}: {error.message}")
+            self._still_there(store, copy, gone=gone)
             return PrunedCopy(store.name, keep=False, deleted=gone, error=str(error))
         except StoreError as error:
             self._failing.add(store.name)
+            self._still_there(store, copy, gone=gone)
             self._problem(f"{backup} was not deleted in full: {error}", store, backup)
             return PrunedCopy(store.name, keep=False, deleted=gone, error=str(error))
         return PrunedCopy(store.name, keep=False, deleted=True)
@@ -284,7 +289,8 @@ class _Pruning:
                 return
             record = self._view.records.get(backup)
             if record is not None and store.name in record.stores:
-                self._forget(store, backup, "backup.missing", "its manifest is gone")
+                self._catalog.forget_copy(backup, store.name, self._clock.now())
+                self._told_gone(store, backup, "backup.missing", "its manifest is gone")
             for stored in objects:
                 store.delete(stored.key)
                 self._swept += 1
@@ -304,8 +310,19 @@ class _Pruning:
         except StoreError as error:
             self._problem(f"unfinished writes were not removed: {error}", store)
 
-    def _forget(self, store: Store, backup: BackupId, kind: str, why: str) -> None:
-        self._catalog.forget_copy(backup, store.name, self._clock.now())
+    def _still_there(self, store: Store, copy: Copy, *, gone: bool) -> None:
+        """Its manifest could not be deleted, so it is to be listed, as far as can be told."""
+        record = self._view.records.get(copy.manifest.id)
+        if gone or record is None or store.name not in record.stores:
+            return
+        try:
+            gone = store.stat(copy.objects[0].key) is None
+        except StoreError:
+            gone = False
+        if not gone:
+            self._catalog.import_manifest(copy.manifest, store.name, copy.locked_until)
+
+    def _told_gone(self, store: Store, backup: BackupId, kind: str, why: str) -> None:
         self._event(kind, f"{backup} in {store.name}: {why}", {"store": store.name}, backup)
 
     def _problem(self, text: str, store: Store, backup: BackupId | None = None) -> None:

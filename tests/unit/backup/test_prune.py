@@ -649,15 +649,38 @@ def test_a_vanished_manifest_is_noticed_before_its_parts_go(scene: Scene):
     assert scene.catalog.events(kind="backup.missing")
 
 
-def test_a_prune_that_was_cut_off_is_finished_however_young_the_backup():
-    """Its manifest is gone, the catalog has not heard: it must not list it for a day."""
-    scene = Scene("local")
-    young = scene.back_up(NOW - timedelta(minutes=9))
-    newest = scene.back_up(NOW - timedelta(minutes=5))
-    scene.stores["local"].delete(manifest_key(REF, young))
-    assert scene.prune().swept == len(PARTS)
-    assert scene.ids("local") == {newest}
+@pytest.mark.parametrize("deletions", range(3))
+def test_a_prune_that_was_cut_off_is_finished_however_young_the_backup(scene: Scene, deletions):
+    """Wherever it stops, what is listed is there; the next one finishes."""
+    _, newest = (scene.back_up(NOW - timedelta(minutes=ago)) for ago in (9, 5))
+    whole, left = scene.stores["local"], iter(range(deletions))
+
+    class CutOff:
+        def __getattr__(self, name):
+            return getattr(whole, name)
+
+        def delete(self, key):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            whole.delete(key)
+
+    scene.stores["local"] = CutOff()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        scene.prune()
+    scene.stores["local"] = whole
+    listed = [one.id for one in scene.catalog.backups() if "local" in one.stores]
+    assert listed == [newest]
+    assert not scene.prune().failed
+    assert scene.ids("local") == scene.ids("offsite") == {newest}
     assert [one.id for one in scene.catalog.backups()] == [newest]
+
+
+def test_parts_whose_manifest_vanished_wait_for_a_day(scene: Scene):
+    """That was no prune of ours: who removed it may want it back, and the catalog has a copy."""
+    young, newest = (scene.back_up(NOW - timedelta(minutes=ago)) for ago in (9, 5))
+    scene.stores["local"].delete(manifest_key(REF, young))
+    assert scene.prune().swept == 0
+    assert scene.ids("local") == {newest, young}
 
 
 def test_unfinished_writes_of_dead_runs_are_swept_and_those_of_live_ones_are_not():
