@@ -105,6 +105,10 @@ def test_the_daemon_tests_its_ways_to_people_and_tells_of_one_that_refuses(tmp_p
         assert [one["dedup_key"] for one in tests] == sorted(one["dedup_key"] for one in tests)
 
 
+def _tells_its_role(daemon: Daemon) -> bool:
+    return daemon.metric("guardian_active") is not None
+
+
 def test_two_daemons_and_a_restart_send_one_self_test(tmp_path: Path) -> None:
     """It was missed while nobody ran; both of them see it due at their start."""
     sites = [Site(tmp_path / name, NOWHERE) for name in ("one", "two")]
@@ -119,6 +123,8 @@ def test_two_daemons_and_a_restart_send_one_self_test(tmp_path: Path) -> None:
             two.ready()
             one.until(lambda: people.kinds("chat") == ["test"], "the self-test")
             one.until(lambda: people.kinds("pager") == ["test"], "that of who has no person")
+            for each in (one, two):
+                each.until(partial(_tells_its_role, each), "that it listens")
             active, standby = (one, two) if one.metric("guardian_active") else (two, one)
             assert standby.metric("guardian_active") == 0
             active.kill()
