@@ -60,7 +60,7 @@ def test_both_stores_get_the_same_backup(site: Site, s3: RcloneS3) -> None:
     local = snapshot_of(site.store)
     remote = snapshot_of(s3.root / BUCKET / "pg")
     assert local == remote
-    assert len(local) == 5
+    assert len(local) == 6
     site.listed()
 
 

@@ -118,7 +118,9 @@ def test_without_channels_incidents_are_kept_and_nothing_is_said(site: Site) -> 
 def test_what_has_left_the_configuration_is_ended_by_the_next_command(
     site: Site, people: Crowd
 ) -> None:
-    site.sections["servers"] = {"gone": {"dsn": NOWHERE, "databases": ["x"]}}
+    site.sections["servers"] = {
+        "gone": {"dsn": NOWHERE, "databases": ["x"], "backup": {"attempts": 1}}
+    }
     back_up_all = site.run_here("backup", "now", "--json")
     assert back_up_all.code == 1
     assert people.kinds("pager") == ["alert"]
