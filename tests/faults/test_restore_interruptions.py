@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
@@ -95,6 +97,11 @@ def test_kill_9_and_the_next_restore_cleans_up(noise: Restoring, step: str) -> N
             wait_for(begun(noise, step))
             process.kill()
             process.communicate()
+    elif step == "making the side database":
+        with waiting_for_its_template(noise):
+            wait_for(begun(noise, step))
+            process.kill()
+            process.communicate()
     else:
         wait_for(begun(noise, step))
         children = descendants(process.pid)
@@ -177,14 +184,13 @@ def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
     dsn.write_text(noise.server.uri(name))
     words = ("restore", noise.backup, "--to-file", str(dsn), "--create", "--json")
     process = noise.site.start(*words, "--no-compare", "--no-analyze")
-    seen = ""
-    rows_come = begun(noise, "rows")
-    while not rows_come():
-        assert process.poll() is None
-        seen += command_lines([process.pid, *descendants(process.pid)])
-    seen += command_lines([process.pid, *descendants(process.pid)])  # it feeds the rows now
-    assert "pg_restore" in seen
-    assert noise.server.superuser.password not in seen
+    seen: list[str] = []
+    with all_the_while(lambda: seen.append(command_lines(family(process.pid)))):
+        rows_come = begun(noise, "rows")
+        while not rows_come():
+            assert process.poll() is None
+    assert "pg_restore" in "".join(seen)
+    assert noise.server.superuser.password not in "".join(seen)
     assert stray not in noise.databases()
     catalog = catalog_of(noise)
     assert len(catalog.leases(f"read:{noise.backup}:")) == 1  # prune keeps off
@@ -201,6 +207,36 @@ def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
     assert process.returncode == 0, out + err
     with noise.server.connect(name) as connection:
         assert connection.execute("SELECT count(*) FROM noise").fetchone() == (1000,)
+
+
+@contextmanager
+def waiting_for_its_template(noise: Restoring) -> Iterator[None]:
+    """As long as this lasts, no database is made: it takes too short else to be seen."""
+    with noise.server.connect() as connection, connection.transaction():
+        connection.execute("COMMENT ON DATABASE template0 IS 'unmodifiable empty database'")
+        yield
+
+
+def family(pid: int) -> list[int]:
+    return [pid, *descendants(pid)]
+
+
+@contextmanager
+def all_the_while(work: Callable[[], object]) -> Iterator[None]:
+    """Over and over, on a thread: what lives for a moment is to be seen."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(0.001):
+            work()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(20)
 
 
 def catalog_of(noise: Restoring) -> SqlCatalog:

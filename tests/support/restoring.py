@@ -20,6 +20,8 @@ from support.site import Outcome, Site
 
 from guardian.cli.main import main
 
+_LOOKS = 50
+"""At each time that is asked: to connect takes longer than what is looked for."""
 SHOP = """
 CREATE SCHEMA billing;
 CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);
@@ -125,12 +127,15 @@ class Restoring:
 
         def look() -> bool:
             with self.server.connect() as connection:
-                row = connection.execute(
-                    "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'guardian%%'"
-                    " AND state <> 'idle' AND query ~ %s",
-                    (pattern,),
-                ).fetchone()
-            return row != (0,)
+                for _ in range(_LOOKS):
+                    row = connection.execute(
+                        "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle'"
+                        " AND application_name LIKE 'guardian%%' AND query ~ %s",
+                        (pattern,),
+                    ).fetchone()
+                    if row != (0,):
+                        return True
+            return False
 
         return look
 
