@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from guardian.backup.pins import pin_to_be_safe, read_pin
 from guardian.backup.proof_file import proof_name
 from guardian.backup.proofs import read_proofs, trim_proofs, write_proof
-from guardian.errors import ManifestError, NotFoundError, StoreError
+from guardian.errors import EncryptionError, ManifestError, NotFoundError, StoreError
 from guardian.model import BackupId, Event, Manifest, ProofRecord
 from guardian.ports import Catalog, Clock, Store
 
@@ -45,7 +45,7 @@ def record_proof(
     try:
         write_proof(store, manifest, record, guardian_version=guardian_version, host=host)
         trim_proofs(store, manifest.ref, manifest.id, _spared(catalog, record.backup, store))
-    except (StoreError, ManifestError) as error:
+    except (StoreError, ManifestError, EncryptionError) as error:  # unsigned, it would be refused
         text = f"{record.backup}: the drill is noted in the catalog alone: {error.message}"
         data = {"store": store.name}
         happened = Event(

@@ -82,7 +82,7 @@ def test_files_outside_of_the_static_folder_are_not_given(client: httpx.Client):
 def test_a_strange_host_is_refused_where_there_is_no_token(client: httpx.Client, host: str):
     answer = client.get("/", headers={"Host": host})
     assert answer.status_code == 421
-    assert "service.token_file" in answer.text
+    assert "service.hosts" in answer.text
     assert "mina" not in answer.text
 
 
