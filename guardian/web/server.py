@@ -60,6 +60,7 @@ class WebServer:
         self._map: dict[int, Any] = {}
         self._begun: dict[HTTPChannel, tuple[Any, float]] = {}
         self._ending = threading.Event()
+        self._closing = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @property
@@ -108,9 +109,10 @@ class WebServer:
         if self._thread is None:
             return
         self._ending.set()
-        for one in list(self._map.values()):
-            if isinstance(one, waitress.server.BaseWSGIServer):
-                one.pull_trigger()  # wakes the loop
+        with self._closing:  # or a trigger's number might by now be that of another file
+            for one in list(self._map.values()):
+                if isinstance(one, waitress.server.BaseWSGIServer):
+                    one.pull_trigger()  # wakes the loop
         self._thread.join(2 * _STOP_SECONDS)
         self._thread = None
 
@@ -120,7 +122,8 @@ class WebServer:
             wasyncore.loop(timeout=_LOOP_SECONDS, use_poll=True, map=self._map, count=1)
             self._end_trickles()
         dispatcher.shutdown(timeout=_STOP_SECONDS)
-        wasyncore.close_all(self._map)
+        with self._closing:
+            wasyncore.close_all(self._map)
 
     def _end_trickles(self) -> None:
         """Close what has been sending one request for too long: each holds one of few places.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import httpx
 import pytest
 from integration.web.conftest import TOKEN, Serve
 from support.dashboard import World
 from support.forms import csrf, hidden_fields, log_in
+from waitress.server import BaseWSGIServer
 
 from guardian.watch.model import Action
 from guardian.web.server import ListenError, WebServer
@@ -356,3 +358,20 @@ def test_a_stopped_server_leaves_its_port(world: World):
     second.start()
     assert httpx.get(f"{second.address}/health").status_code == 200
     second.stop()
+
+
+def test_a_loop_that_ends_by_itself_is_not_woken_when_it_has_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """The number of what woke it may by then be another file's."""
+    pull = BaseWSGIServer.pull_trigger
+
+    def slowly(server: BaseWSGIServer) -> None:
+        pull(server)
+        time.sleep(0.3)  # time enough for the loop to end and close everything
+        pull(server)
+
+    monkeypatch.setattr(BaseWSGIServer, "pull_trigger", slowly)
+    server = WebServer("127.0.0.1:0", None, world.sources)
+    server.start()
+    server.stop()
