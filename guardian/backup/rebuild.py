@@ -37,6 +37,7 @@ from guardian.model import (
     StoredObject,
 )
 from guardian.ports import Catalog, Clock, Progress, Store
+from guardian.units import counted
 
 __all__ = ["RebuildResult", "RebuiltStore", "rebuild"]
 
@@ -271,7 +272,7 @@ class _Rebuilding:
                 )
             told = RebuiltStore(name, unfinished=stock.unfinished, error=stock.error, **counts)
             stores.append(told)
-        text = f"{len(self._backups)} backups were found in {len(stores)} stores"
+        text = f"found in {counted(len(stores), 'store')}: {counted(len(self._backups), 'backup')}"
         self._catalog.record_event(Event(self._clock.now(), "catalog.rebuilt", text))
         return RebuildResult(
             stores=tuple(stores),

@@ -21,6 +21,7 @@ from guardian.backup.survey import Copy, copy_of, folders, is_ours
 from guardian.errors import ManifestError, SignatureError, StoreError, StoreNotFoundError
 from guardian.model import BackupId, DatabaseRef, Manifest, ProofRecord, StoredObject
 from guardian.ports import Progress, Store
+from guardian.units import counted
 
 READERS = 8
 """Threads that read a store: a bucket answers each request after some 50 ms."""
@@ -72,7 +73,8 @@ def take_stock(store: Store, now: datetime, progress: Progress) -> Stock:
     )
 
     sizes = {key: parts[MANIFEST_NAME].size for key, parts in whole.items()}
-    progress.begin(f"reading {len(whole)} manifests in {store.name}", sum(sizes.values()))
+    label = f"reading {counted(len(whole), 'manifest')} in {store.name}"
+    progress.begin(label, sum(sizes.values()))
     health = _Health()
 
     def read(item: tuple[tuple[DatabaseRef, BackupId], dict[str, StoredObject]]) -> _Reading:

@@ -49,7 +49,7 @@ def alerts() -> None:
     """The ways in which guardian reaches people."""
 
 
-@alerts.command()
+@alerts.command(short_help="Send a test through each channel; say what came back.")
 @click.argument("names", nargs=-1, metavar="[CHANNEL]...")
 @json_option
 @click.pass_obj

@@ -10,7 +10,7 @@ import click
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import console, emit_json, json_option
 from guardian.cli.main import AppContext
-from guardian.cli.parameters import duration
+from guardian.cli.parameters import Number, duration
 from guardian.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     callback=duration,
     help="Only of the last 24h, 7d … (default: all).",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Only so many, the newest.")
+@click.option("--limit", type=Number(min=1), help="Only so many, the newest.")
 @json_option
 @click.pass_obj
 def audit(

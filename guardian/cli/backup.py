@@ -152,7 +152,7 @@ def unkeep(context: AppContext, backup_id: str, as_json: bool) -> None:
     _tell_pin(record, notes, kept=False, as_json=as_json)
 
 
-@backup.command()
+@backup.command(short_help="Apply retention; each backup with its verdict and why.")
 @click.argument(
     "targets", nargs=-1, metavar="[SERVER[/DATABASE]]...", shell_complete=complete_servers
 )

@@ -43,7 +43,7 @@ def check(context: AppContext, as_json: bool) -> None:
     click.echo(f"{loaded.path}: ok, {', '.join(counted)}")
 
 
-@config.command()
+@config.command(short_help="The merged configuration, and where each value came from.")
 @json_option
 @click.pass_obj
 def show(context: AppContext, as_json: bool) -> None:

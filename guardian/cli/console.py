@@ -53,6 +53,11 @@ def time_text(value: datetime | None) -> str | None:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def moment(at: datetime) -> str:
+    """An instant for people: ``2026-11-23 02:00 UTC``."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return time_text(value)

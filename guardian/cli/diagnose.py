@@ -10,6 +10,7 @@ import click
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import console, emit_json, json_option, time_text
 from guardian.cli.main import AppContext
+from guardian.cli.parameters import Number
 from guardian.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _PAUSE = 2
 @click.command()
 @click.argument("server", required=False, shell_complete=complete_servers)
 @click.option(
-    "--top", default=10, show_default=True, type=click.IntRange(1, 1000), help="Rows of each list."
+    "--top", default=10, show_default=True, type=Number(1, 1000), help="Rows of each list."
 )
 @json_option
 @click.pass_obj

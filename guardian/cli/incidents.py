@@ -10,7 +10,7 @@ import click
 
 from guardian.cli.console import console, emit_json, json_option, person, time_text
 from guardian.cli.main import AppContext
-from guardian.cli.parameters import duration
+from guardian.cli.parameters import Number, duration
 from guardian.cli.telling import tell_people
 from guardian.errors import GuardianError, NotFoundError, UsageError
 
@@ -26,10 +26,10 @@ def incidents() -> None:
     """What is wrong, who has been told, and who has it."""
 
 
-@incidents.command("list")
+@incidents.command("list", short_help="The open ones, the worst first, then those that are over.")
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not resolved.")
 @click.option("--since", metavar="DURATION", callback=duration, help="Changed in the last 24h, 7d…")
-@click.option("--limit", type=click.IntRange(min=1), default=_NEWEST, show_default=True)
+@click.option("--limit", type=Number(min=1), default=_NEWEST, show_default=True)
 @json_option
 @click.pass_obj
 def list_(
@@ -55,7 +55,7 @@ def list_(
     show(out, incident_lines(out, found, now, next_due))
 
 
-@incidents.command()
+@incidents.command(short_help="All about one: what to do, its timeline, who was told.")
 @click.argument("incident_id", metavar="ID")
 @json_option
 @click.pass_obj
@@ -119,7 +119,7 @@ def resolve(context: AppContext, incident_id: str, as_json: bool) -> None:
     _say(one, f"{one.id} is resolved: {one.title}", as_json=as_json)
 
 
-@incidents.command()
+@incidents.command(short_help="Write what you found or did into the timeline.")
 @click.argument("incident_id", metavar="ID")
 @click.argument("text")
 @json_option
@@ -136,7 +136,7 @@ def note(context: AppContext, incident_id: str, text: str, as_json: bool) -> Non
     _say(one, f"{one.id}: noted", as_json=as_json)
 
 
-@incidents.command()
+@incidents.command(short_help="Write the incident report, its timeline filled in.")
 @click.argument("incident_id", metavar="ID")
 @click.option(
     "--folder",

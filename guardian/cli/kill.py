@@ -11,6 +11,7 @@ import click
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import console, emit_json, json_option, person, time_text
 from guardian.cli.main import AppContext, say_error
+from guardian.cli.parameters import Number
 from guardian.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pid", type=click.IntRange(min=1))
+@click.argument("pid", type=Number(min=1))
 @click.option(
     "--server", metavar="NAME", shell_complete=complete_servers, help="Needed when there are more."
 )

@@ -169,6 +169,9 @@ def _require_text(words: Sequence[str]) -> None:
 
 def _told(error: BaseException) -> int:
     """Say what went wrong, a line each, and return the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     if isinstance(error, click.UsageError):
         hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         say_error(error.format_message().rstrip(".") + hint)

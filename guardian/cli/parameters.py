@@ -19,3 +19,9 @@ def duration(
         return parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error), context, option) from error
+
+
+class Number(click.IntRange):
+    """A whole number within bounds, by the name that people have for it."""
+
+    name = "number"

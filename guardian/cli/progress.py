@@ -11,7 +11,6 @@ import click
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
 
 
 class QuietProgress:
@@ -59,53 +58,38 @@ class LineProgress(QuietProgress):
 
 
 class BarProgress(QuietProgress):
-    """A bar with bytes, rate and the estimated rest."""
+    """A bar with bytes, rate and the estimated rest.
+
+    A piece of work has a bar of its own, which is off the screen before the line about its end:
+    what a command then writes to stdout never meets a bar that is drawn at the same time.
+    """
 
     def __init__(self) -> None:
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
         from guardian.cli.console import console
 
         self._lock = threading.Lock()
         self._console = console(stderr=True)
-        self._bars: RichProgress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-        )
-        self._task: TaskID | None = None
+        self._bar: RichProgress | None = None
 
     def begin(self, label: str, total_bytes: int | None = None) -> None:
         """A new bar in place of the last one."""
+        from guardian.cli.bar import make_bar
+
         with self._lock:
             self._drop()
-            self._task = self._bars.add_task(label, total=total_bytes)
+            self._bar = make_bar(self._console)
+            self._bar.add_task(label, total=total_bytes or None)
+            self._bar.start()
 
     def advance(self, done_bytes: int) -> None:
-        """Move the bar; an estimate that was too low grows with it."""
+        """Move the bar; an estimate that was too low is told no longer."""
         with self._lock:
-            if self._task is None:
+            if self._bar is None:
                 return
-            self._bars.advance(self._task, done_bytes)
-            task = self._bars.tasks[-1]
+            task = self._bar.tasks[0]
+            self._bar.advance(task.id, done_bytes)
             if task.total is not None and task.completed > task.total:
-                self._bars.update(self._task, total=None)
+                task.total = None  # which update() takes for "as it is"
 
     def note(self, text: str) -> None:
         """A line above the bar."""
@@ -118,14 +102,9 @@ class BarProgress(QuietProgress):
         self._console.print(summary, markup=False)
 
     def _drop(self) -> None:
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-            self._task = None
-
-    def __enter__(self) -> Self:
-        """Begin to draw."""
-        self._bars.start()
-        return self
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
     def __exit__(
         self,
@@ -134,7 +113,8 @@ class BarProgress(QuietProgress):
         trace: TracebackType | None,
     ) -> None:
         """Clear the bar away."""
-        self._bars.stop()
+        with self._lock:
+            self._drop()
 
 
 def make_progress(*, quiet: bool = False) -> QuietProgress:

@@ -13,6 +13,7 @@ from guardian.cli.backup import find_backup, look_in
 from guardian.cli.completion import complete_servers
 from guardian.cli.console import console, emit_json, escape, json_option
 from guardian.cli.main import AppContext
+from guardian.cli.parameters import Number
 from guardian.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(1, 64),
+    type=Number(1, 64),
     metavar="N",
     help="Streams of rows, and indexes built at once. Default: the processors, at most 4.",
 )

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from guardian.cli.console import console, emit_json, json_option, person, time_text
+from guardian.cli.console import console, emit_json, json_option, moment, person
 from guardian.cli.main import AppContext
 from guardian.cli.parameters import duration
 from guardian.errors import UsageError
@@ -66,8 +66,8 @@ def add(
     from guardian.cli.incidents_view import match_text
     from guardian.cli.screen import harmless
 
-    begins = "" if begins_in is None else f"from {time_text(made.starts_at)} "
-    text = f"{made.id}: silent {begins}until {time_text(made.ends_at)}: {match_text(made.match)}"
+    begins = "" if begins_in is None else f"from {moment(made.starts_at)} "
+    text = f"{made.id}: silent {begins}until {moment(made.ends_at)}: {match_text(made.match)}"
     click.echo(harmless(text))
 
 

@@ -96,7 +96,8 @@ _S3 = """\
 
 _STARTER = """\
 # yaml-language-server: $schema=guardian.schema.json
-# Written by `guardian init`. All keys: `guardian config schema`; what is meant: `config show`.
+# Written by `guardian init`. `guardian config show` prints it with all defaults filled in;
+# `guardian config schema > guardian.schema.json` lets your editor know and check all keys.
 # ${{NAME}} takes an environment variable, a key ending in _file reads its value from a file.
 
 encryption:

@@ -13,6 +13,7 @@ from guardian.escalate.digest import Protection
 from guardian.escalate.handoff import Handoff, Planned, make_handoff
 from guardian.escalate.set_times import SetTimes
 from guardian.model import DatabaseRef, ProofResult, RunStatus
+from guardian.units import counted
 
 _EVENTS = 5000
 _TRIES = 1000
@@ -73,7 +74,8 @@ def _protection(app: App, status: DatabaseStatus, since: datetime) -> Protection
 def _to_watch(statuses: Iterable[DatabaseStatus]) -> Iterator[str]:
     for one in statuses:
         if one.consecutive_failures:
-            yield f"{one.ref}: {one.consecutive_failures:,} failed tries since the last success"
+            failed = counted(one.consecutive_failures, "time")
+            yield f"{one.ref}: failed {failed} since the last success"
         if one.last is None:
             yield f"{one.ref}: there is no backup"
         elif one.last_proven is None:

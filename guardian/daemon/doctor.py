@@ -51,7 +51,7 @@ def examine(app: App) -> Iterator[Check]:
         f"{counted(len(app.config.servers), 'server')}, {counted(len(app.config.stores), 'store')}",
     )
     yield from _guarded("catalog", lambda: _catalog(app))
-    yield from _guarded("gpg", lambda: _encryption(app))
+    yield from _guarded("encryption", lambda: _encryption(app))
     yield from _guarded("signatures", lambda: _signatures(app))
     yield from _guarded("tools", _tools)
     yield from _drills(app)
@@ -71,7 +71,7 @@ def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]
 
 def _catalog(app: App) -> Iterator[Check]:
     backups = len(app.catalog.backups())
-    yield Check("catalog", Verdict.OK, f"{backups} backups known")
+    yield Check("catalog", Verdict.OK, f"{counted(backups, 'backup')} known")
 
 
 def _encryption(app: App) -> Iterator[Check]:

@@ -18,7 +18,7 @@ from guardian.model import BackupRecord, DatabaseRef, RunStatus
 class DatabaseStatus:
     """One database. ``running`` names who backs it up now, ``next_at`` is the schedule's next.
 
-    ``configured``: it is to be backed up; else it only has backups or tries from when it was.
+    ``configured``: it is to be backed up; else it only has backups from when it was.
     """
 
     ref: DatabaseRef
@@ -44,9 +44,10 @@ def database_statuses(app: App) -> list[DatabaseStatus]:
     }
     known = {*records, *_tried(app)}
     configured = _configured(app, known)
+    # What was only tried (a name that somebody mistyped) would else never go away.
     return [
         _status(app, ref, records.get(ref, []), running.get(str(ref)), ref in configured)
-        for ref in sorted({*known, *configured})
+        for ref in sorted({*records, *configured})
     ]
 
 

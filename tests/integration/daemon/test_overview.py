@@ -61,3 +61,10 @@ def test_of_a_server_with_all_databases_those_it_last_told_of_are_planned(home: 
     assert planned(home) == {REF, GONE}
     home.site.server["exclude_databases"] = ["g*"]
     assert planned(home) == {REF}
+
+
+def test_a_name_that_was_only_mistyped_is_not_shown_for_good(home: Home) -> None:
+    home.fail(NIGHT, ref=DatabaseRef("main", "mnia"))
+    assert set(statuses(home)) == {REF, GONE, LEFT}
+    home.fail(NIGHT, ref=REF)
+    assert statuses(home)[REF].consecutive_failures == 1

@@ -182,3 +182,32 @@ def test_tracebacks_in_logs_are_asked_for(formatter) -> None:
 def test_one_line() -> None:
     assert one_line("  a\n\tb  ") == "a b"
     assert one_line("\N{DOG FACE} é") == "\N{DOG FACE} é"
+
+
+@pytest.mark.parametrize("words", [[], ["backup"], ["incidents"]])
+def test_a_group_alone_shows_what_there_is(
+    words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        entry.main(words)
+    out, err = capfd.readouterr()
+    assert (caught.value.code, out) == (2, "")
+    assert "\nCommands:\n" in err
+    assert all(len(line) <= 80 for line in err.splitlines())
+
+
+@pytest.mark.parametrize("name", sorted(entry.COMMANDS))
+def test_no_help_of_a_command_is_cut_short(name: str) -> None:
+    """A sentence that has no room in the list of a group ends in three dots."""
+    command = entry.cli.get_command(click.Context(entry.cli), name)
+    assert command is not None
+    context = click.Context(command, info_name=f"guardian {name}", terminal_width=80)
+    if isinstance(command, click.Group):
+        assert "..." not in command.get_help(context).replace("]...", "")
+
+
+def test_a_number_is_called_a_number(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        entry.main(["kill", "abc"])
+    assert caught.value.code == 2
+    assert "'abc' is not a valid number" in capfd.readouterr().err
