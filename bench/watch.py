@@ -129,7 +129,8 @@ class Audience:
         for number, one in enumerate(self.sessions):
             if number % 10 == 0:
                 one.execute("BEGIN")
-            one.execute(f"SELECT {number} /* {'some words of a query ' * 20} */".encode())
+            # A word such as token is what every query is looked through for.
+            one.execute(f"SELECT {number} /* {'some words of a token ' * 20} */".encode())
         self._busy = [one for number, one in enumerate(self.sessions) if number % 5 == 1]
         self._thread = threading.Thread(target=self._work)
         self._thread.start()

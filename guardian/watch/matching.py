@@ -15,8 +15,7 @@ from guardian.watch.expressions import expression
 from guardian.watch.locks import LockGraph
 from guardian.watch.model import CLIENT_BACKEND, Session
 from guardian.watch.rules import Match
-
-_SPARE = re.compile(r"/\*\s*guardian:spare\b", re.IGNORECASE)
+from guardian.watch.sparing import asks_to_be_spared
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def immunity(session: Session, *, superusers: bool = False) -> str | None:
         return f"it is no client but {session.backend_type or 'of an unknown kind'}"
     if session.is_superuser and not superusers:
         return f"{_quoted(session.user)} is a superuser"
-    if session.query is not None and _SPARE.search(session.query):
+    if session.query is not None and asks_to_be_spared(session.query):
         return "its query carries the comment /* guardian:spare */"
     return None
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 
 from guardian.watch.model import Observation, PreparedTransaction, Session
 from guardian.watch.ports import WatchCatalog
+from guardian.watch.sparing import COMMENT, asks_to_be_spared, shortened
 
 VERSION = 1
 SEGMENT = timedelta(minutes=5)
@@ -30,8 +30,6 @@ QUERY_CHARACTERS = 4096
 """So much of a query is kept."""
 
 _SEGMENT_CHARACTERS = 8 << 20
-_SPARE = re.compile(r"/\*\s*guardian:spare\b", re.IGNORECASE)
-_SPARED = "/* guardian:spare */"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _TIMES = (
@@ -212,11 +210,8 @@ def _kept(query: str | None, *, whole: bool) -> str | None:
     if query is None:
         return None
     if not whole:
-        return _SPARED if _SPARE.search(query) else None
-    cut = query[:QUERY_CHARACTERS]
-    if len(cut) < len(query) and _SPARE.search(query) and not _SPARE.search(cut):
-        return f"{_SPARED} {cut}"
-    return cut
+        return COMMENT if asks_to_be_spared(query) else None
+    return shortened(query, QUERY_CHARACTERS)
 
 
 def _locks(observation: Observation) -> dict[str, Any]:

@@ -8,8 +8,36 @@ from datetime import datetime
 from typing import Any
 
 from guardian.adapters.postgres.watch_link import str_of
+from guardian.watch.expressions import QUERY_CHARACTERS
 from guardian.watch.model import Observation, PreparedTransaction, Session
 from guardian.watch.redaction import without_secrets
+from guardian.watch.sparing import COMMENT, asks_to_be_spared, shortened
+
+
+class QueryTexts:
+    """What of a query's text goes further: as much as policies search, without secrets.
+
+    To look for secrets costs more than all the rest of a look, and most sessions show the text of
+    the look before: it is looked through once, for as long as it is shown.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[Any, str] = {}
+        self._now: dict[Any, str] = {}
+
+    def begin(self) -> None:
+        """A look begins: forget what the one before did not show."""
+        self._before, self._now = self._now, {}
+
+    def clean(self, raw: bytes | str) -> str:
+        """One text."""
+        text = self._now.get(raw)
+        if text is None:
+            text = self._before.get(raw)
+            if text is None:
+                text = without_secrets(shortened(str_of(raw) or "", QUERY_CHARACTERS)) or ""
+            self._now[raw] = text
+        return text
 
 
 def observation_of(
@@ -19,14 +47,16 @@ def observation_of(
     is_own: Callable[[str | None, str | None], bool],
     is_backup: Callable[[str | None], bool],
     own_pids: Collection[int],
+    texts: QueryTexts,
 ) -> Observation:
     """One look. ``is_own`` judges by user and application, ``is_backup`` by application."""
+    texts.begin()
     sessions = []
     blockers = {}
     prepared: tuple[PreparedTransaction, ...] = ()
     for row in rows:
         *columns, blocked_by, transactions, _ = row
-        session = _session(columns, is_own, is_backup, own_pids)
+        session = _session(columns, is_own, is_backup, own_pids, texts)
         sessions.append(session)
         if blocked_by:
             blockers[session.pid] = tuple(blocked_by)
@@ -41,11 +71,12 @@ def _session(
     is_own: Callable[[str | None, str | None], bool],
     is_backup: Callable[[str | None], bool],
     own_pids: Collection[int],
+    texts: QueryTexts,
 ) -> Session:
     (
         pid, backend_start, user, database, application, client, backend_type, state, query,
-        wait_event_type, wait_event, query_start, xact_start, state_change, wait_started_at,
-        xid_age, xmin_age, leader_pid, is_superuser,
+        beginning, is_spared, wait_event_type, wait_event, query_start, xact_start, state_change,
+        wait_started_at, xid_age, xmin_age, leader_pid, is_superuser,
     ) = columns  # fmt: skip
     user, application = str_of(user), str_of(application)
     kind = str_of(backend_type)
@@ -59,7 +90,7 @@ def _session(
         client=str_of(client),
         backend_type=kind,
         state=str_of(state),
-        query=without_secrets(str_of(query)),
+        query=_query(query, beginning, texts, is_spared=is_spared),
         wait_event_type=str_of(wait_event_type),
         wait_event=str_of(wait_event),
         query_start=query_start,
@@ -75,6 +106,22 @@ def _session(
         is_backup=own and is_backup(application),
         visible=backend_start is not None,
     )
+
+
+def _query(
+    whole: bytes | str | None,
+    beginning: bytes | None,
+    texts: QueryTexts,
+    *,
+    is_spared: bool | None,
+) -> str | None:
+    """The text as it goes further. ``beginning`` is there instead of a ``whole`` too long."""
+    if beginning is None:
+        return None if whole is None else texts.clean(whole)
+    text = texts.clean(beginning)
+    if is_spared and not asks_to_be_spared(text):
+        return f"{COMMENT} {text}"
+    return text
 
 
 def _prepared(text: bytes | str) -> tuple[PreparedTransaction, ...]:

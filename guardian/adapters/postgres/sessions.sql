@@ -4,6 +4,8 @@
 -- `at` is read after the sessions were, so that no age is negative. waitstart came with 14 (read
 -- through to_jsonb, so that 13 works too) and is null for an instant after a wait began.
 -- Whether a role is a superuser is unknown once it was dropped: then it counts as one.
+-- Of a query that is long the first 64 KiB are taken, and whether it asks to be spared anywhere: a
+-- server may be set to show 1 MB of each. As bytes, for it may be in another database's encoding.
 -- Our own row carries the prepared transactions: they hold locks and have no row of their own.
 WITH activity AS MATERIALIZED (
     SELECT a.pid, a.backend_start, a.usesysid, a.usename, a.datname, a.application_name,
@@ -17,7 +19,12 @@ WITH activity AS MATERIALIZED (
      GROUP BY l.pid
 )
 SELECT a.pid, a.backend_start, a.usename::text, a.datname::text, a.application_name,
-       host(a.client_addr), a.backend_type, a.state, a.query, a.wait_event_type, a.wait_event,
+       host(a.client_addr), a.backend_type, a.state,
+       CASE WHEN octet_length(a.query) <= 65536 THEN a.query END,
+       CASE WHEN octet_length(a.query) > 65536 THEN substr(textsend(a.query), 1, 65536) END,
+       CASE WHEN octet_length(a.query) > 65536
+            THEN position('guardian:spare'::bytea IN textsend(a.query)) > 0 END,
+       a.wait_event_type, a.wait_event,
        a.query_start, a.xact_start, a.state_change, w.started_at,
        age(a.backend_xid), age(a.backend_xmin), a.leader_pid, coalesce(r.rolsuper, true),
        CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) END,

@@ -22,7 +22,7 @@ import psycopg
 
 from guardian.adapters.deadline import SingleFlight
 from guardian.adapters.postgres.connection import APPLICATION_NAME, Connector
-from guardian.adapters.postgres.session_rows import observation_of
+from guardian.adapters.postgres.session_rows import QueryTexts, observation_of
 from guardian.adapters.postgres.watch_link import Link, str_of
 from guardian.errors import AlreadyRunningError, GuardianError, TimedOutError
 from guardian.units import format_duration
@@ -63,6 +63,7 @@ class PostgresWatcher:
         self._links = [Link(connector, timeout), Link(connector, timeout)]
         self._facts: WatchFacts | None = None
         self._looks = 0
+        self._texts = QueryTexts()
 
     @property
     def server(self) -> str:
@@ -133,6 +134,7 @@ class PostgresWatcher:
             is_own=lambda user, application: self._is_own(user, application, link.login),
             is_backup=lambda application: bool(_BACKUP.match(application or "")),
             own_pids=self._own_pids(),
+            texts=self._texts,
         )
 
     def _ask_any(self, name: str) -> list[Any]:

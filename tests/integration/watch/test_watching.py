@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from guardian.errors import (
     TimedOutError,
 )
 from guardian.watch.locks import LockGraph
+from guardian.watch.matching import immunity
 from guardian.watch.model import Action, Outcome
 
 
@@ -179,6 +181,38 @@ def test_queries_in_any_encoding_do_not_stop_the_look(scene, fresh_database):
         assert session.query == "SELECT 'd\\xe9j\\xe0 vu'"
     finally:
         crowd.close()
+
+
+def test_a_look_takes_of_long_queries_what_policies_search(make_watcher):
+    """A server may show 1 MB of each, which nobody reads; in the rest secrets are looked for."""
+    one = installation(16, from_wheel=True)
+    with running_server(one, more={"track_activity_query_size": "1MB"}) as server:
+        latin = server.create_database(
+            options="ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        )
+        tail = "\u00fcber ALTER ROLE x PASSWORD 'geheim' " * 20_000
+        texts = {
+            "plain": f"SELECT 'first' /* {tail} */",
+            "spared": f"SELECT 'second' /* {tail} */ /* guardian:spare */",
+            "spared aloud": f"SELECT 'third' /* {tail[:20_000]} */ /* GUARDIAN:SPARE */",
+        }
+        with ExitStack() as opened:
+            for name, text in texts.items():
+                dsn = latin.dsn(client_encoding="LATIN1")
+                client = opened.enter_context(closing(Client(dsn, name)))
+                client.connection.execute(text.encode("latin-1"))
+            watcher = make_watcher(Connector("main", server.dsn()))
+            for _ in range(2):  # the second one knows the texts already
+                seen = {one.application: one for one in watcher.observe().sessions}
+                found = {name: seen[name].query or "" for name in texts}
+                assert max(map(len, found.values())) < 20_000
+                assert "geheim" not in "".join(found.values())
+                assert [
+                    place in found[name]
+                    for name, place in zip(texts, ("'first'", "'second'", "'third'"), strict=True)
+                ] == [True] * 3
+                spared = {name for name in texts if immunity(seen[name], superusers=True)}
+                assert spared == {"spared", "spared aloud"}
 
 
 # --- what our role may do ---
