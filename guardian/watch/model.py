@@ -14,7 +14,8 @@ from enum import StrEnum
 CLIENT_BACKEND = "client backend"
 """The only ``backend_type`` that a policy may ever touch."""
 
-RUNNING = frozenset({"active", "fastpath function call"})
+ACTIVE = "active"
+RUNNING = frozenset({ACTIVE, "fastpath function call"})
 """States in which a query runs, so that a cancel has something to end."""
 
 
@@ -106,8 +107,11 @@ class Session:
 
     @property
     def spell(self) -> datetime | None:
-        """When what it does now began: its running query, else its state."""
-        return self.query_start if self.is_running else self.state_change
+        """When what it does now began: its running query, else its state.
+
+        A fast-path call is no query: ``query_start`` still is that of the one before it.
+        """
+        return self.query_start if self.state == ACTIVE else self.state_change
 
     def state_seconds(self, at: datetime) -> float | None:
         """How long it has been in its state; for a running query, that query's age."""
@@ -118,8 +122,8 @@ class Session:
         return _since(self.xact_start, at)
 
     def query_seconds(self, at: datetime) -> float | None:
-        """The age of the query that it runs, None when it runs none."""
-        return _since(self.query_start, at) if self.is_running else None
+        """The age of the query, or fast-path call, that it runs; None when it runs none."""
+        return _since(self.spell, at) if self.is_running else None
 
     def wait_seconds(self, at: datetime) -> float | None:
         """How long it has waited for a lock, None when it does not, or that is unknown."""

@@ -1,5 +1,6 @@
 -- Connections, the longest idle transaction and the longest query: one look at pg_stat_activity.
 -- A row without backend_start is hidden from us; datid and usesysid are always shown.
+-- A fast-path call is no query: query_start still is that of the one before it, or null.
 -- Ours are left out of the two ages: a dump's leader sits idle in transaction by design.
 WITH seen AS MATERIALIZED (
     SELECT a.pid, a.datname, a.usename, a.application_name, a.state, a.state_change, a.query_start,
@@ -21,11 +22,12 @@ WITH seen AS MATERIALIZED (
      ORDER BY state_change LIMIT 1
 ), query AS (
     SELECT pid, datname, usename, application_name,
-           extract(epoch FROM clock_timestamp() - query_start)::float8 AS seconds
-      FROM seen
-     WHERE state IN ('active', 'fastpath function call') AND backend_type = 'client backend'
-       AND NOT ours AND pid <> pg_backend_pid()
-     ORDER BY query_start LIMIT 1
+           extract(epoch FROM clock_timestamp() - began)::float8 AS seconds
+      FROM (SELECT *, CASE state WHEN 'active' THEN query_start ELSE state_change END AS began
+              FROM seen
+             WHERE state IN ('active', 'fastpath function call')) running
+     WHERE backend_type = 'client backend' AND NOT ours AND pid <> pg_backend_pid()
+     ORDER BY began LIMIT 1
 )
 SELECT numbers.*,
        current_setting('max_connections')::int

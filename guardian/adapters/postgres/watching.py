@@ -26,7 +26,7 @@ from guardian.adapters.postgres.session_rows import QueryTexts, observation_of
 from guardian.adapters.postgres.watch_link import Link, str_of
 from guardian.errors import AlreadyRunningError, GuardianError, TimedOutError
 from guardian.units import format_duration
-from guardian.watch.model import RUNNING, Action, Observation, Outcome, Session
+from guardian.watch.model import Action, Observation, Outcome, Session
 from guardian.watch.ports import SignalResult, WatchFacts
 
 T = TypeVar("T")
@@ -258,5 +258,6 @@ class PostgresWatcher:
             pause = min(pause * 1.6, _LONGEST_PAUSE_SECONDS)
 
 
-def _has_moved_on(session: Session, state: bytes | None, query_start: object) -> bool:
-    return str_of(state) not in RUNNING or query_start != session.query_start
+def _has_moved_on(session: Session, state: bytes | None, query_start: Any, change: Any) -> bool:
+    now = replace(session, state=str_of(state), query_start=query_start, state_change=change)
+    return not now.is_running or now.spell != session.spell

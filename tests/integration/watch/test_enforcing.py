@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from guardian.watch.rules import Limits, Match, Policy, Victims
 
 TERMINATED, CANCELLED = "57P01", "57014"
 BOUND = timedelta(milliseconds=40)
+MAJORS = (15, 16, 18)
 LONG = timedelta(hours=1)
 
 
@@ -79,6 +80,15 @@ def state_disabled(crowd: Crowd) -> Cast:
     return Cast({"state": ("disabled",)}, [silent], [crowd.idle()])
 
 
+def state_fastpath(crowd: Crowd) -> Cast:
+    return Cast(
+        {"state": ("fastpath function call",), "for_": BOUND},
+        [crowd.fastpath()],
+        [crowd.active(), crowd.idle()],
+        action="cancel",
+    )
+
+
 def not_yet(crowd: Crowd) -> Cast:
     return Cast({"state": ("idle",), "for_": LONG}, [], [crowd.idle()])
 
@@ -97,6 +107,14 @@ def users(crowd: Crowd) -> Cast:
         [crowd.idle(role=other)],
         [crowd.idle()],
     )
+
+
+def databases(crowd: Crowd) -> Cast:
+    # The policy of every case names this database alone.
+    elsewhere = Client(crowd.database.server.dsn(role=crowd.role), "web")
+    crowd.clients.append(elsewhere)
+    elsewhere.run("SELECT 'idle now'")
+    return Cast({"state": ("idle",), "for_": BOUND}, [crowd.idle()], [elsewhere])
 
 
 def applications(crowd: Crowd) -> Cast:
@@ -180,8 +198,9 @@ def all_but_oldest(crowd: Crowd) -> Cast:
 
 
 CASES: list[Callable[[Crowd], Cast]] = [
-    state_idle, state_in_transaction, state_active, state_disabled, not_yet, transaction_for,
-    users, applications, clients, query, wait_event_types, waiting_for, blocking, blocking_for,
+    state_idle, state_in_transaction, state_active, state_disabled, state_fastpath, not_yet,
+    transaction_for, users, databases, applications, clients, query, wait_event_types, waiting_for,
+    blocking, blocking_for,
     all_of_them, exceptions, oldest, all_but_oldest,
 ]  # fmt: skip
 
@@ -291,8 +310,10 @@ def test_the_ladder_terminates_a_session_without_a_query_at_once(scene16):
 
 def test_superusers_are_spared_unless_asked_for(scene):
     chief, plain = scene.crowd.idle(superuser=True), scene.crowd.idle()
-    (kill,) = scene.patrol(scene.policy(state=("idle",))).cycle().kills
-    assert kill.pid == plain.pid
+    spares = scene.policy(state=("idle",))
+    assert told_and_hit(scene.patrol(spares, mode=Mode.OBSERVE), scene.patrol(spares)) == [
+        plain.pid
+    ]
     assert chief.fate() is None
     # Asked for, and refused by the server to a role that is none: told, not tried again.
     patrol = scene.patrol(scene.policy(state=("idle",), superusers=True))
@@ -309,12 +330,12 @@ def test_superusers_are_spared_unless_asked_for(scene):
     assert chief.fate() == TERMINATED
 
 
-def test_the_comment_spares(scene16):
-    spared = scene16.crowd.client()
+def test_the_comment_spares(scene):
+    spared = scene.crowd.client()
     spared.run("SELECT 1 /* guardian:spare */")
-    victim = scene16.crowd.idle()
-    (kill,) = scene16.patrol(scene16.policy(state=("idle",))).cycle().kills
-    assert kill.pid == victim.pid
+    victim = scene.crowd.idle()
+    assert told_and_hit(greedy(scene, Mode.OBSERVE), greedy(scene)) == [victim.pid]
+    assert victim.fate() == TERMINATED
     assert spared.fate() is None
 
 
@@ -328,11 +349,21 @@ def as_superuser(scene: Any) -> PostgresWatcher:
     return watcher
 
 
-def greedy(scene: Any) -> Patrol:
+def greedy(scene: Any, mode: Mode = Mode.ENFORCE) -> Patrol:
     """A policy that would hit all of the database, as a superuser."""
     policy = scene.policy("all", state=EVERYTHING.state, superusers=True)
-    patrol: Patrol = scene.patrol(policy, watcher=as_superuser(scene))
+    patrol: Patrol = scene.patrol(policy, mode=mode, watcher=as_superuser(scene))
     return patrol
+
+
+def told_and_hit(observing: Patrol, enforcing: Patrol) -> list[int]:
+    """Whom one round in observe mode names; one in enforce mode hits these, and nobody else."""
+    told = observing.cycle().kills
+    assert {kill.outcome for kill in told} <= {Outcome.WOULD}
+    hit = enforcing.cycle().kills
+    assert {kill.outcome for kill in hit} <= {Outcome.SIGNALLED}
+    assert sorted(kill.pid for kill in hit) == sorted(kill.pid for kill in told)
+    return sorted(kill.pid for kill in told)
 
 
 def test_replication_is_spared(scene):
@@ -340,8 +371,8 @@ def test_replication_is_spared(scene):
     with psycopg.connect(dsn, autocommit=True) as walsender:
         walsender.execute("CREATE_REPLICATION_SLOT s TEMPORARY LOGICAL pgoutput")
         victim = scene.crowd.idle()
-        kills = greedy(scene).cycle().kills
-        assert [kill.pid for kill in kills] == [victim.pid]
+        assert told_and_hit(greedy(scene, Mode.OBSERVE), greedy(scene)) == [victim.pid]
+        assert victim.fate() == TERMINATED
         walsender.execute("IDENTIFY_SYSTEM")
 
 
@@ -365,15 +396,13 @@ def test_parallel_workers_are_spared_and_their_leader_is_not(scene):
         return bool(workers)
 
     until(find)
-    patrol = greedy(scene)
-    _, decisions = patrol.look()
-    assert [one.session.pid for one in decisions.verdicts] == [leader.pid]
-    assert [kill.pid for kill in patrol.cycle().kills] == [leader.pid]
+    assert told_and_hit(greedy(scene, Mode.OBSERVE), greedy(scene)) == [leader.pid]
     assert leader.finish() == TERMINATED
 
 
-def test_autovacuum_is_spared():
-    one = installation(16, from_wheel=True)
+@pytest.mark.parametrize("major", MAJORS)
+def test_autovacuum_is_spared(major):
+    one = installation(major, from_wheel=major != 15)
     slow = {
         "autovacuum": "on",
         "autovacuum_naptime": "1s",
@@ -397,12 +426,18 @@ def test_autovacuum_is_spared():
         until(find)
         policy = Policy("all", EVERYTHING, (Action.TERMINATE,), superusers=True)
         plan = WatchPlan([policy], Limits(per_cycle=100), Mode.ENFORCE, record=False)
-        patrol = Patrol(watcher, MemoryCatalog(SystemClock()), SystemClock(), plan)
-        with Client(server.dsn(), "victim").connection:
-            assert not {kill.pid for kill in patrol.cycle().kills} & {one.pid for one in workers}
+        patrols = [
+            Patrol(watcher, MemoryCatalog(SystemClock()), SystemClock(), replace(plan, mode=mode))
+            for mode in (Mode.OBSERVE, Mode.ENFORCE)
+        ]
+        victim = Client(server.dsn(), "victim")
+        victim.run("SELECT 1")
+        assert told_and_hit(*patrols) == [victim.pid]
+        assert victim.fate() == TERMINATED
+        victim.close()
         after = {one.key for one in watcher.observe().sessions}
         assert {one.key for one in workers} & after
-        patrol.close()
+        watcher.close()
 
 
 @pytest.mark.needs_root
@@ -417,7 +452,9 @@ def test_our_own_parallel_dump_and_drill_are_spared(scene, tmp_path, fresh_datab
     watcher = scene._make(connector)
     match = Match(databases=(database.name,), state=EVERYTHING.state)
     policy = Policy("all", match, (Action.TERMINATE,), superusers=True)
-    patrol = scene.patrol(policy, watcher=watcher)
+    patrols = [
+        scene.patrol(policy, mode=one, watcher=watcher) for one in (Mode.OBSERVE, Mode.ENFORCE)
+    ]
     with (
         connector.tool_access(database.name, "dump") as access,
         connector.connect(database.name, "restore") as drill,
@@ -445,12 +482,12 @@ def test_our_own_parallel_dump_and_drill_are_spared(scene, tmp_path, fresh_datab
             backup = [one for one in seen.sessions if one.is_backup]
             assert len(backup) >= 4
             assert "idle in transaction" in {one.state for one in backup}
-            assert [kill.pid for kill in patrol.cycle().kills] == [victim.info.backend_pid]
+            assert told_and_hit(*patrols) == [victim.info.backend_pid]
         finally:
             for pid in _children(dump.pid):
                 os.kill(pid, signal.SIGCONT)
-            _, errors = dump.communicate()
-        assert dump.returncode == 0, errors
+            _, said = dump.communicate()
+        assert dump.returncode == 0, said
         drill.execute("SELECT 1")
 
 
@@ -544,8 +581,9 @@ def test_the_limits_stop_it_and_it_says_so_once(scene16):
 # --- all slots taken ---
 
 
-def test_idle_sessions_in_all_slots_are_ended_and_the_server_admits_clients_again():
-    one = installation(18, from_wheel=True)
+@pytest.mark.parametrize("major", MAJORS)
+def test_idle_sessions_in_all_slots_are_ended_and_the_server_admits_clients_again(major):
+    one = installation(major, from_wheel=major != 15)
     with running_server(one, more={"max_connections": "20"}) as server:
         web, guard = server.create_role(), server.create_role()
         with server.connect() as connection:

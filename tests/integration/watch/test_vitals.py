@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from support.clients import Crowd
 from support.postgres import Database, PostgresServer, Role
 
 from guardian.adapters.postgres import vitals
@@ -159,6 +160,20 @@ def test_the_longest_query(pg: PostgresServer) -> None:
         until(lambda: numbers(read_vitals(look), "query_age")[0].handle == str(pid))
         (found,) = numbers(read_vitals(look), "query_age")
         assert f"SELECT pg_cancel_backend({pid});" in (mend(found) or "")
+
+
+def test_a_fastpath_call_is_no_query_of_an_hour_ago(
+    pg: PostgresServer, fresh_database: FreshDatabase, fresh_role: FreshRole
+) -> None:
+    """The server sets no query_start for it, so it is null here."""
+    crowd = Crowd(fresh_database(pg), fresh_role(pg))
+    try:
+        call = crowd.fastpath()
+        with pg.connect() as look:
+            (found,) = numbers(read_vitals(look), "query_age")
+        assert found.handle == str(call.pid)
+    finally:
+        crowd.close()
 
 
 def test_a_lock_wait_names_the_table_and_who_is_in_the_way(

@@ -14,8 +14,11 @@ def test_a_running_query_is_as_old_as_itself_and_other_states_as_their_last_chan
     assert idle.query_seconds(NOW) is None
 
 
-def test_a_fastpath_call_is_a_running_query():
-    assert session(1, "fastpath function call", 9).query_seconds(NOW) == 9
+def test_a_fastpath_call_is_as_old_as_its_state():
+    """The server sets no query_start for it: that still is the one of the query before."""
+    call = session(1, "fastpath function call", query_start=ago(3600), state_change=ago(9))
+    assert call.state_seconds(NOW) == call.query_seconds(NOW) == 9
+    assert call.spell == call.state_change
 
 
 def test_ages_are_never_negative():
