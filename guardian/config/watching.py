@@ -74,10 +74,19 @@ class MatchConfig(Section):
     waiting_for: PositiveDuration | None = Field(None, description="its own wait for a lock")
     blocking_backup: bool | None = Field(None, description="holds up a backup of ours")
 
+    @model_validator(mode="after")
+    def _has_no_empty_list(self) -> Self:
+        """Made of an empty variable, say: it would ask for nothing, where nobody was meant."""
+        for name in type(self).model_fields:
+            if getattr(self, name) == []:
+                raise ValueError(f"{name} is an empty list: name somebody, or leave it out")
+        return self
+
     @property
     def is_empty(self) -> bool:
-        """Whether no key is set, so that nothing would be told apart."""
-        return all(getattr(self, name) in (None, []) for name in type(self).model_fields)
+        """Whether hardly anybody is told apart: no key is set, or only who blocks no backup."""
+        names = set(type(self).model_fields) - {"blocking_backup"}
+        return not self.blocking_backup and all(getattr(self, name) is None for name in names)
 
     def to_match(self) -> Match:
         """The conditions as the core knows them, under the same names."""

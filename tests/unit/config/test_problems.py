@@ -127,6 +127,11 @@ def test_each_mistake_has_its_place_and_its_mend(problems, tmp_path, more, begin
 
 POLICIES = [
     ("match: {}, action: terminate", "every session would be a victim"),
+    ("match: {blocking_backup: false}, action: terminate", "every session would be a victim"),
+    ("match: {users: []}, action: terminate", "users is an empty list"),
+    ("match: {state: idle, clients: []}, action: terminate", "clients is an empty list"),
+    ("match: {state: []}, action: terminate", "state is an empty list"),
+    ("match: {state: idle}, except: {users: []}, action: report", "users is an empty list"),
     ("match: {state: idle}, action: cancel", "cancel does nothing to an idle session"),
     ("match: {state: idle}, action: [terminate, cancel]", "a ladder is [cancel, terminate]"),
     ("match: {state: idle}, action: []", "at least one"),
