@@ -20,7 +20,7 @@ _NAMES = 12
 
 
 def card_lines(console: Console, seen: Observation, session: Session) -> Iterator[Text]:
-    """Who it is, what it does, and what its end would set free."""
+    """Who it is, what it does, and what its end would set free. What is hidden from us says so."""
     from rich.text import Text
 
     for name, value in _facts(seen, session).items():
@@ -35,6 +35,10 @@ def _facts(seen: Observation, session: Session) -> dict[str, str]:
         "user": session.user or "-",
         "database": session.database or "-",
         "application": session.application or "-",
+    }
+    if not session.visible:
+        return facts | {"state": "hidden from our role"}
+    facts |= {
         "client": session.client or ("Unix socket" if session.user else "-"),
         "connected": f"{age(_since(seen, session))} ago",
         "state": f"{session.state or '-'} for {age(session.state_seconds(at))}",

@@ -96,11 +96,12 @@ def _lock(reading: Reading) -> str:
 
 
 def _wraparound(reading: Reading) -> str:
+    column = 3 if reading.name == "multixact_age" else 2
     return (
         "first end what holds back vacuum (long transactions, prepared transactions, replication "  # nosec B608 # noqa: S608 - read by people
         f"slots), then, connected to {reading.subject}: VACUUM (FREEZE, VERBOSE) of its oldest "
         "tables: SELECT oid::regclass, age(relfrozenxid), mxid_age(relminmxid) FROM pg_class "
-        "WHERE relkind IN ('r', 'm', 't') ORDER BY 2 DESC LIMIT 10;"
+        f"WHERE relkind IN ('r', 'm', 't') ORDER BY {column} DESC LIMIT 10;"
     )
 
 

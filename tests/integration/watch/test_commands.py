@@ -486,6 +486,9 @@ def test_a_role_without_any_grant_is_told(
     assert "nobody that our role may see waits" in watched.run("locks").out
     refused = watched.run("kill", str(sleepy.pid), "--json", code=1).json
     assert "grant it pg_monitor" in refused["reason"]
+    card = watched.run("kill", str(sleepy.pid), code=1).out
+    assert "hidden from our role" in card
+    assert "Unix socket" not in card  # which it is not: its address is hidden, too
     checks = watched.site.run_here("doctor", "--json").json["checks"]
     watch = [one for one in checks if one["name"] == "main watch"]
     assert [one["status"] for one in watch] == ["ok", "failed", "warning"]

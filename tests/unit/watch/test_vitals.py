@@ -300,6 +300,12 @@ def test_literals(text: str, expected: str) -> None:
     assert literal(text) == expected
 
 
+@pytest.mark.parametrize(("name", "column"), [("transaction_id_age", 2), ("multixact_age", 3)])
+def test_what_to_freeze_first_is_what_is_oldest_in_that_way(name: str, column: int) -> None:
+    (found,) = assess([Reading(name, 2e9, Unit.COUNT, "database a")], {name: (1e9, None)})
+    assert f"ORDER BY {column} DESC" in (found.mend or "")
+
+
 def test_a_sequence_is_mended_with_its_column() -> None:
     reading = Reading(
         "sequences", 96, Unit.PERCENT, "public.s", handle="public.s", items=("public.t", "id")
