@@ -18,6 +18,7 @@ from guardian.config.types import (
     PercentBounds,
     PositiveDuration,
     Regex,
+    Size,
     SizeBounds,
     Strings,
     Text,
@@ -162,7 +163,13 @@ class RecordingConfig(Section):
     """Sessions kept for replay."""
 
     enabled: bool = Field(True, description="record changes, for guardian replay")
-    keep: PositiveDuration = Field(timedelta(days=7), description="how long")
+    keep: PositiveDuration = Field(timedelta(days=7), description="how long, at most")
+    max_size: Size = Field(
+        64 << 20,
+        ge=1 << 20,
+        description="of one server's, in the catalog; the oldest goes. A server of 500 sessions "
+        "takes 8 MB a day when few change, 40 when a fifth does at each look",
+    )
     query_text: bool = Field(True, description="with the queries' text")
 
 

@@ -433,6 +433,7 @@ class App:
             record=section.recording.enabled,
             record_query_text=section.recording.query_text,
             keep_recording=section.recording.keep,
+            recording_bytes=section.recording.max_size,
         )
         return Patrol(self.watcher(name), self.catalog, self.clock, plan)
 

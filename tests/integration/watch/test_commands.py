@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -467,6 +467,16 @@ def test_replay_of_what_was_recorded(watched15: Watched) -> None:
 
 
 # --- servers, roles, screens --------------------------------------------------------------------
+
+
+def test_a_recording_is_bounded_as_configured(watched15: Watched) -> None:
+    bounds = {"keep": "2h", "max_size": "1MiB", "query_text": False}
+    watched15.site.server["watch"]["recording"] = bounds
+    watched15.site.write()
+    with App(load_config(watched15.site.config)) as app, closing(app.patrol("main")) as patrol:
+        plan = patrol._plan
+    found = (plan.record, plan.keep_recording, plan.recording_bytes, plan.record_query_text)
+    assert found == (True, timedelta(hours=2), 1 << 20, False)
 
 
 def test_a_role_without_any_grant_is_told(

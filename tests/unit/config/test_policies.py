@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import timedelta
 
-from guardian.config.watching import LimitsConfig, MatchConfig, PolicyConfig
+from guardian.config.watching import LimitsConfig, MatchConfig, PolicyConfig, RecordingConfig
 from guardian.watch.model import Action
+from guardian.watch.patrol import WatchPlan
 from guardian.watch.rules import Limits, Match, Policy, Victims
 
 POLICIES = """\
@@ -68,6 +69,12 @@ def test_the_cores_policies_are_those_that_were_written(load):
         ),
     )
     assert watch.limits.to_limits() == Limits(per_cycle=2, per_hour=9)
+
+
+def test_a_recording_is_bounded_as_the_core_does_by_default():
+    plan, recording = WatchPlan(), RecordingConfig()
+    assert (recording.keep, recording.max_size) == (plan.keep_recording, plan.recording_bytes)
+    assert (recording.enabled, recording.query_text) == (plan.record, plan.record_query_text)
 
 
 def test_both_have_the_same_keys_and_defaults():
