@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
+from support.clients import can_choose_pids
 from support.postgres import Database, PostgresServer, Role, installation, running_server
 from support.s3 import MotoS3, RcloneS3
 
@@ -105,6 +106,8 @@ def moto_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoS3]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only root can do where we are not root, and what takes minutes."""
     left_out = {"needs_root"} if os.geteuid() != 0 else set()
+    if not can_choose_pids():
+        left_out.add("needs_pids")
     if shutil.which("systemd-analyze") is None:
         left_out.add("needs_systemd")
     if not os.environ.get("GUARDIAN_LONG"):

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-from support.clients import Client, Crowd, until
+from support.clients import Client, Crowd, heir_of, until
 from support.postgres import PostgresServer, installation, running_server
 
 from guardian.adapters.clock import SystemClock
@@ -538,6 +538,29 @@ def test_who_moves_on_at_the_last_moment_is_not_hit(scene, statement, outcome):
     # It does not count as a kill: nobody is in a cool-down, no limit was used up.
     assert patrol._memory is not None
     assert patrol._memory.sent == ()
+    watcher.close()
+
+
+@pytest.mark.needs_pids
+def test_somebody_who_gets_the_pid_at_the_last_moment_is_not_hit(scene):
+    """In the same state, of the same user: nothing but its start tells them apart."""
+    victim = scene.crowd.in_transaction()
+    heirs: list[Client] = []
+    watcher = Interrupted(scene.connector)
+
+    def come_back() -> None:
+        victim.close()
+        with scene.database.connect() as connection:
+            asked = "SELECT FROM pg_stat_activity WHERE pid = %s"
+            until(lambda: not connection.execute(asked, [victim.pid]).fetchall())
+        heirs.append(heir_of(victim.pid, scene.crowd.in_transaction))
+
+    watcher.between = come_back
+    patrol = scene.patrol(scene.policy(state=("idle in transaction",)), watcher=watcher)
+    (kill,) = patrol.cycle().kills
+    assert (kill.pid, kill.outcome) == (victim.pid, Outcome.GONE)
+    assert [one.pid for one in heirs] == [victim.pid]
+    assert heirs[0].fate() is None
     watcher.close()
 
 

@@ -122,17 +122,17 @@ def test_what_holds_up_a_backup_is_ended_and_the_backup_goes_on(scene: Any, tmp_
 
 
 def test_a_standby_and_its_stream_are_left_alone_and_its_clients_are_not(
-    pg18: PostgresServer, make_watcher: Any
+    pg: PostgresServer, make_watcher: Any
 ) -> None:
     policy = Policy("all", Match(state=STATES), (Action.TERMINATE,), superusers=True)
     plan = WatchPlan([policy], LIMITS, Mode.ENFORCE, record=False)
     catalog = MemoryCatalog(SystemClock())
-    with standby_of(pg18) as dsn:
+    with standby_of(pg) as dsn:
         sides = [make_watcher(Connector(name, where)) for name, where in
-                 (("primary", pg18.dsn()), ("standby", dsn))]  # fmt: skip
+                 (("primary", pg.dsn()), ("standby", dsn))]  # fmt: skip
         before = [{one.key for one in side.observe().sessions if _is_stream(one)} for side in sides]
         assert all(before)
-        victims = [Client(where, "victim") for where in (pg18.dsn(), dsn)]
+        victims = [Client(where, "victim") for where in (pg.dsn(), dsn)]
         for side in sides:
             patrol = Patrol(side, catalog, SystemClock(), plan)
             for _ in range(3):
