@@ -430,14 +430,14 @@ def _make_roles(connection: psycopg.Connection, roles: Sequence[str]) -> None:
 def _settings(major: int, fingerprint: Fingerprint | None, jobs: int) -> MappingProxyType[str, str]:
     objects = 0 if fingerprint is None else sum(map(len, fingerprint.objects.values()))
     locks = min(_MOST_LOCKS, max(256, objects * _LOCKS_AN_OBJECT // _CONNECTIONS))
-    workers = max(0, (os.cpu_count() or 1) - jobs)
+    workers = max(1, (os.cpu_count() or 1) - jobs)
     settings = {
         **SCRATCH_SETTINGS,
         "max_connections": str(_CONNECTIONS),
         "max_locks_per_transaction": str(locks),
         "max_wal_size": "256MB",
         "maintenance_work_mem": "256MB",
-        # The jobs are the parallelism; workers on top would only take turns with them.
+        # The jobs are the parallelism, but one of them is the last, and builds its index alone.
         "max_parallel_maintenance_workers": str(min(2, workers)),
     }
     if major >= 17:

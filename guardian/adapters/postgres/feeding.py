@@ -61,7 +61,7 @@ class Script:
         """The rows that follow, in blocks that end anywhere."""
         first = 1  # the newline of the statement is no row's
         keep = len(_END) - 1
-        while (end := self._buffer.find(_END)) < 0:
+        while (end := _find_end(self._buffer)) < 0:
             if len(self._buffer) > keep:
                 if block := self._buffer[first:-keep]:
                     yield block
@@ -104,6 +104,7 @@ def feed_tables(
             is_fresh = (entry.namespace, entry.tag) in fresh
             if is_fresh and not entry.definition.startswith(_ROOT_MARK):
                 connection.execute(b"TRUNCATE ONLY " + copied_table(statement))
+                statement = frozen(statement)
             _copy(connection, statement, script.rows())
             connection.execute(b"COMMIT")
         except psycopg.Error as error:
@@ -122,6 +123,15 @@ def copied_table(statement: bytes) -> bytes:
     return table[1]
 
 
+def frozen(statement: bytes) -> bytes:
+    """The COPY of a table that was emptied just now, its rows frozen from the start.
+
+    Else whoever reads them first, be it a comparison, marks each as committed, and all pages are
+    written once more.
+    """
+    return statement.removesuffix(b";\n") + b" WITH (FREEZE);\n"
+
+
 def _statement_end(text: bytes) -> int:
     """Where a COPY and its line end, -1 when they do not yet; quoted names may hold anything."""
     end = -1
@@ -129,6 +139,15 @@ def _statement_end(text: bytes) -> int:
         if text.count(b'"', 0, end) % 2 == 0:
             return end + len(_STATEMENT_END)
     return -1
+
+
+def _find_end(rows: bytes) -> int:
+    """Where a table's rows end, -1 when they do not yet.
+
+    A single byte is looked for ten times as fast as several, and many tables have no backslash.
+    """
+    backslash = rows.find(b"\\")
+    return -1 if backslash < 0 else rows.find(_END, max(0, backslash - 1))
 
 
 def _copy(connection: psycopg.Connection, statement: bytes, rows: Iterator[bytes]) -> None:

@@ -6,6 +6,7 @@ not depend on size. One drill of really big tables is among them.
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -237,6 +238,32 @@ def test_fresh_tables_alone_are_emptied(
     assert target.rows('SELECT count(*) FROM "no columns"') == [(5,)]
     assert target.rows("SELECT count(*) FROM fleeting") == [(2500,)]
     assert target.rows("SELECT count(*) FROM heirs") == [(2000,)]
+
+
+def test_rows_of_fresh_tables_are_frozen(
+    archive: File, shapes: Database, fresh_database: Callable[..., Database]
+) -> None:
+    """Whoever reads them first has nothing to mark, and so no page to write once more."""
+    target = fresh_database(shapes.server)
+    loader(archive, target, {}).run()
+    for table in ("children", "days_a", "heirs"):
+        assert _are_frozen(target, table), table
+    target.execute("TRUNCATE heirs")
+    chosen = _entries(archive, {"heirs"})
+    loader(archive, target, {}, chosen=chosen, flags=("--data-only",)).run()
+    assert not _are_frozen(target, "heirs"), "somebody else may look at it"
+
+
+def _are_frozen(database: Database, table: str) -> bool:
+    """Whether all rows of its first page are marked so, read from the file itself."""
+    database.execute("CHECKPOINT")
+    read = f"SELECT pg_read_binary_file(pg_relation_filepath('{table}'), 0, 8192)"
+    page = bytes(database.rows(read)[0][0])
+    (end,) = struct.unpack_from("<H", page, 12)  # pd_lower: the line pointers end there
+    pointers = [struct.unpack_from("<I", page, at)[0] & 0x7FFF for at in range(24, end, 4)]
+    masks = [struct.unpack_from("<H", page, at + 20)[0] for at in pointers]  # t_infomask
+    assert masks
+    return all(mask & 0x300 == 0x300 for mask in masks)  # HEAP_XMIN_FROZEN
 
 
 def _entries(archive: File, names: set[str]) -> frozenset[int]:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.adapters.postgres import feeding
-from guardian.adapters.postgres.feeding import Script, ScriptEndedError, copied_table
+from guardian.adapters.postgres.feeding import Script, ScriptEndedError, copied_table, frozen
 
 Table = tuple[bytes, list[bytes]]
 
@@ -169,6 +169,10 @@ def test_a_statement_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_the_table_of_a_copy_as_it_stands_there(statement: bytes, table: bytes) -> None:
     assert copied_table(statement) == table
+
+
+def test_a_frozen_copy() -> None:
+    assert frozen(PLAIN) == b"COPY public.t (a, b) FROM stdin WITH (FREEZE);\n"
 
 
 def test_a_copy_of_something_else_is_refused() -> None:
