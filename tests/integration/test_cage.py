@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from support.postgres import PostgresServer, installation
 
+from guardian.adapters.scratch import cage as caging
 from guardian.adapters.scratch.cage import SYSTEM, Cage, missing
 from guardian.adapters.scratch.embedded import EmbeddedServer
 
@@ -28,6 +29,8 @@ def tried(what):
         return repr(what())
     except PermissionError:
         return "refused"
+    except FileNotFoundError:
+        return "not there"
     except OSError as error:
         return error.strerror
 def connect(family, address):
@@ -67,6 +70,30 @@ print(json.dumps({
 """
 
 
+OLDER_KERNEL = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("cage", {script!r})
+cage = sys.modules["cage"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cage)
+cage._landlock_version = lambda: -1
+if sys.argv[1] == "--try":
+    sys.exit(not cage._take_namespaces())
+cage.main(sys.argv[1], sys.argv[2:])
+"""
+"""The script as it is, where the kernel says that it has no Landlock."""
+
+
+@pytest.fixture(params=["landlock", "namespaces"], autouse=True)
+def kernel(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """This kernel, and one that has no Landlock."""
+    if request.param == "namespaces":
+        script = tmp_path / "cage.py"
+        script.write_text(OLDER_KERNEL.format(script=caging.SCRIPT))
+        monkeypatch.setattr(caging, "SCRIPT", str(script))
+        monkeypatch.setattr(caging, "_landlock_version", lambda: -1)
+    return str(request.param)
+
+
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Sockets of this host that wait for somebody."""
@@ -100,7 +127,9 @@ def test_this_kernel_has_all_that_a_cage_is_made_of() -> None:
     assert missing() is None
 
 
-def test_a_program_reaches_nothing_of_the_host(tmp_path: Path, listener: dict[str, Any]) -> None:
+def test_a_program_reaches_nothing_of_the_host(
+    tmp_path: Path, listener: dict[str, Any], kernel: str
+) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     for folder in (inside, outside):
         folder.mkdir()
@@ -115,18 +144,26 @@ def test_a_program_reaches_nothing_of_the_host(tmp_path: Path, listener: dict[st
         "secret": str(secret),
         "pid": os.getpid(),
     }
-    # As whoever we are, also root: it is the cage alone that keeps it from anything.
-    cage = Cage((str(inside),), (*SYSTEM, str(Path(sys.base_prefix))))
+    # As whoever we are, for Landlock also root: it is the cage alone that keeps it from anything.
+    ours = os.getuid()
+    uid = 65534 if kernel == "namespaces" and ours == 0 else None
+    cage = Cage((str(inside),), (*SYSTEM, str(Path(sys.base_prefix))), uid=uid, gid=uid)
     done = caged(cage, TRIES, json.dumps(given))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found.pop("write inside") == "1"
     assert found.pop("rename inside") == "None"
-    assert found.pop("itself again") == "0"
+    assert found.pop("itself again") == ("0" if kernel == "landlock" else "refused")
     assert found.pop("core") == [0, 0]
-    assert found.pop("uid") == os.getuid()
+    assert found.pop("uid") == (uid or ours)
     assert found.pop("its own environment") in (["PATH"], ["LC_CTYPE", "PATH"])
-    assert found.pop("signal") in {"refused"} | ({"None"} if _kernel() < (6, 12) else set())
+    new = kernel == "landlock" and _kernel() >= (6, 12)
+    assert found.pop("signal") in {"refused"} | (set() if new else {"None"})
+    if kernel == "namespaces":
+        by_view = ("write outside", "remove outside", "truncate outside", "read a secret")
+        for name in (*by_view, "list a folder", "environment of others", "shadow"):
+            assert found.pop(name) == "not there", name
+        assert found.pop("shared memory") in {"refused", "not there"}  # we may lie in it
     assert set(found.values()) == {"refused"}, found
     assert secret.read_text() == SECRET
     assert sorted(outside.iterdir()) == [secret]

@@ -8,8 +8,11 @@ it is the process that must not be able to:
 - Landlock (Linux 5.13) lets it see what PostgreSQL needs of the system, and write to nothing but
   the folders it is given. No program but the one it was started as can be run; from 6.7 on no TCP,
   from 6.12 on no signal to a process outside.
+- Where there is no Landlock, namespaces of its own give it a file system that holds nothing else,
+  and a network that leads nowhere. Signals to processes of the same user stay possible.
 - seccomp takes away ``connect()`` and every socket but local ones, which also closes the sockets of
-  other servers on this host, and what reads or changes other processes.
+  other servers on this host, and what reads or changes other processes; without Landlock also
+  running any program, once that one runs.
 - It writes no core file.
 
 Both are inherited by whatever it starts and can never be taken off, and neither needs a privilege.
@@ -48,10 +51,10 @@ class Cage:
 
     def around(self, argv: Sequence[str]) -> list[str]:
         """The command that runs ``argv`` inside; ``argv[0]`` is a path."""
-        script = str(Path(__file__).resolve())
-        return [sys.executable, "-I", "-S", script, json.dumps(asdict(self)), *argv]
+        return [sys.executable, "-I", "-S", SCRIPT, json.dumps(asdict(self)), *argv]
 
 
+SCRIPT = str(Path(__file__).resolve())
 SYSTEM = (
     *("/usr", "/lib", "/lib32", "/lib64", "/nix/store"),
     *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/etc/timezone"),
@@ -66,8 +69,11 @@ def missing() -> str | None:
     """What of a cage this kernel cannot build, as the end of "drills run …"; None for nothing."""
     if sys.platform != "linux":
         return "without a cage: there is Landlock on Linux only"
-    if _landlock_version() < 1:
-        return "without a cage: this kernel has no Landlock (Linux 5.13, lsm=landlock)"
+    if _landlock_version() < 1 and not _can_have_a_view():
+        return (
+            "without a cage for files: this kernel has no Landlock (Linux 5.13, lsm=landlock), "
+            "and we may make no namespaces"
+        )
     if platform.machine() not in _MACHINES:
         return f"with local sockets in reach: no seccomp filter is known for {platform.machine()}"
     return None
@@ -153,6 +159,96 @@ def _called(number: int, *arguments: object) -> int:
     return result
 
 
+# --- namespaces: a file system that holds nothing else (mount_namespaces(7), pivot_root(2)) -------
+
+_NEW_MOUNTS, _NEW_IPC, _NEW_USER, _NEW_NETWORK = 0x20000, 0x8000000, 0x10000000, 0x40000000
+_READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_PROGRAMS = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1 << 5, 1 << 12, 1 << 14, 1 << 18
+_DETACH = 2
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_OLD = "/old"
+
+
+def _can_have_a_view() -> bool:
+    """Whether we may make the namespaces, tried by a process that ends with them."""
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", SCRIPT, "--try"], {})
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _take_namespaces() -> bool:
+    """Leave the host's for ones of our own; False where we may not."""
+    ours = _NEW_MOUNTS | _NEW_NETWORK | _NEW_IPC
+    if platform.machine() not in _PIVOT_ROOT:
+        return False
+    uid, gid = os.getuid(), os.getgid()
+    if uid == 0:
+        return bool(_libc.unshare(ours) == 0)
+    if _libc.unshare(ours | _NEW_USER) != 0:
+        return False
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
+    return True
+
+
+def _restrict_view(cage: Cage, program: str) -> None:
+    """See what the cage allows and nothing else, from now on. Needs :func:`_take_namespaces`."""
+    writable = _existing(cage.writable)
+    readable = _existing((*cage.readable, program, *_interpreter(program)))
+    devices = _existing(DEVICES)
+    _mount("none", "/", "", _RECURSIVE | _PRIVATE)  # the host sees nothing of what follows
+    flags = _NO_SUID | _NO_DEVICES | _NO_PROGRAMS
+    _mount("tmpfs", "/usr", "tmpfs", flags, "mode=111,size=1m")  # it is there; the old one is below
+    os.chdir("/usr")
+    Path(_OLD[1:]).mkdir()
+    _called(_PIVOT_ROOT[platform.machine()], b".", _OLD[1:].encode())
+    os.chdir("/")
+    os.umask(0o666)  # what lies above is gone through, and not listed
+    # What is above comes first, and what may be written last: it can lie within the rest.
+    for path, real in sorted(readable.items()):
+        _show(path, real, _READ_ONLY)
+    for path, real in (devices | dict(sorted(writable.items()))).items():
+        _show(path, real, 0)
+    Path("/proc/self").mkdir(parents=True)
+    Path("/proc/self/exe").symlink_to(program)  # the loader asks it where libraries lie
+    _undone(_libc.umount2(_OLD.encode(), _DETACH), "umount2")
+    Path(_OLD).rmdir()
+    _mount("none", "/", "", _REMOUNT | _BIND | _READ_ONLY | flags)
+    os.umask(0o077)
+
+
+def _existing(paths: Iterable[str]) -> dict[str, str]:
+    """Those that are there, with where they really lie."""
+    return {path: os.path.realpath(path) for path in paths if Path(path).exists()}
+
+
+def _show(path: str, real: str, flags: int) -> None:
+    target, source = Path(path), Path(_OLD + real)
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            target.mkdir()
+        else:
+            target.touch()
+    _mount(str(source), path, "", _BIND | _RECURSIVE)
+    # A user namespace may not take off what the host has mounted with: it is named again.
+    kept = os.statvfs(path).f_flag & (_READ_ONLY | _NO_SUID | _NO_DEVICES | _NO_PROGRAMS)
+    _mount("none", path, "", _REMOUNT | _BIND | _NO_SUID | kept | flags)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    result = _libc.mount(
+        source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()
+    )
+    _undone(result, f"mount on {target}")
+
+
+def _undone(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
 # --- seccomp: which system calls (include/uapi/linux/{seccomp,filter,audit}.h) --------------------
 
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
@@ -163,10 +259,15 @@ _AF_UNIX = 1
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """One architecture: its name for seccomp, ``socket()``, and calls that are refused whole."""
+    """One architecture: its name for seccomp, ``socket()``, and calls that are refused whole.
+
+    ``execve`` and ``execveat`` are refused where Landlock does not say what may be run.
+    """
 
     audit: int
     socket: int
+    execve: int
+    execveat: int
     refused: tuple[int, ...]
 
 
@@ -179,6 +280,8 @@ _MACHINES = {
     "x86_64": _Machine(
         0xC000003E,
         41,
+        59,
+        322,
         (
             *(42, 101, 310, 311, 321, 298, 323, 248, 249, 250, 272, 308, 165, 166, 155, 161),
             *(246, 304, 175, 313, 176),
@@ -187,6 +290,8 @@ _MACHINES = {
     "aarch64": _Machine(
         0xC00000B7,
         198,
+        221,
+        281,
         (
             *(203, 117, 270, 271, 280, 241, 282, 217, 218, 219, 97, 268, 40, 39, 41, 51),
             *(104, 265, 105, 273, 106),
@@ -195,20 +300,37 @@ _MACHINES = {
 }
 
 
-def _filter(machine: _Machine) -> bytes:
-    """The filter as classic BPF: jumps count the steps that they skip."""
+def _filter(machine: _Machine, only_program: int | None = None) -> bytes:
+    """The filter as classic BPF: jumps count the steps that they skip.
+
+    With ``only_program`` nothing is run but what is named at that address: an address of ours,
+    which is gone as soon as that program runs.
+    """
     refused = (*machine.refused, *_EVERYWHERE)
+    if only_program is not None:
+        refused = (*refused, machine.execveat)
     steps: list[tuple[int, int, int, int]] = [
         (_LOAD, 0, 0, 4),
         (_EQUAL, 1, 0, machine.audit),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, 0),
     ]
-    to_refusal = len(refused) + 4  # from the first comparison of a number
+    running: list[tuple[int, int, int, int]] = []
+    if only_program is not None:
+        running = [
+            (_EQUAL, 0, 5, machine.execve),
+            (_LOAD, 0, 0, 16),
+            (_EQUAL, 0, 7, only_program & 0xFFFFFFFF),
+            (_LOAD, 0, 0, 20),
+            (_EQUAL, 0, 5, only_program >> 32),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
+    to_refusal = len(refused) + len(running) + 4  # from the first comparison of a number
     steps.append((_AT_LEAST, to_refusal, 0, _ANOTHER_ABI))
     for index, number in enumerate(refused):
         steps.append((_EQUAL, to_refusal - index - 1, 0, number))
     steps += [
+        *running,
         (_EQUAL, 0, 2, machine.socket),
         (_LOAD, 0, 0, 16),
         (_EQUAL, 0, 1, _AF_UNIX),
@@ -218,11 +340,11 @@ def _filter(machine: _Machine) -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def _restrict_calls() -> None:
+def _restrict_calls(only_program: int | None) -> None:
     machine = _MACHINES.get(platform.machine())
     if machine is None:
         return
-    code = ctypes.create_string_buffer(_filter(machine))
+    code = ctypes.create_string_buffer(_filter(machine, only_program))
     program = struct.pack("@HP", (len(code) - 1) // 8, ctypes.addressof(code))
     if _libc.prctl(22, ctypes.c_ulong(2), program, 0, 0) != 0:  # PR_SET_SECCOMP, MODE_FILTER
         raise OSError(ctypes.get_errno(), "no seccomp filter can be set")
@@ -231,8 +353,13 @@ def _restrict_calls() -> None:
 # --- the script -----------------------------------------------------------------------------------
 
 
-def _enter(cage: Cage, program: str) -> None:
+def _enter(cage: Cage, program: str, name: int) -> None:
+    """Go into the cage. ``name`` is the address at which the program's name lies."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    landlocked = sys.platform == "linux" and _landlock_version() >= 1
+    # As root where we are: it may where others may not.
+    if sys.platform == "linux" and not landlocked and _take_namespaces():
+        _restrict_view(cage, program)
     if cage.gid is not None and cage.uid is not None:
         os.setgroups([])
         os.setgid(cage.gid)
@@ -242,7 +369,7 @@ def _enter(cage: Cage, program: str) -> None:
     if _libc.prctl(38, 1, 0, 0, 0) != 0:  # PR_SET_NO_NEW_PRIVS: both of these ask for it
         raise OSError(ctypes.get_errno(), "no_new_privs cannot be set")
     _restrict_files(cage, program)
-    _restrict_calls()
+    _restrict_calls(None if landlocked else name)
 
 
 def main(spec: str, argv: Sequence[str]) -> None:
@@ -251,12 +378,17 @@ def main(spec: str, argv: Sequence[str]) -> None:
     cage = Cage(
         tuple(given["writable"]), tuple(given["readable"]), uid=given["uid"], gid=given["gid"]
     )
+    program = ctypes.create_string_buffer(os.fsencode(argv[0]))
+    words = (ctypes.c_char_p * (len(argv) + 1))(*map(os.fsencode, argv), None)
     try:
-        _enter(cage, argv[0])
-        os.execv(argv[0], list(argv))  # nosec B606 # noqa: S606 - becoming that program is what this is for
+        _enter(cage, argv[0], ctypes.addressof(program))
+        # Becoming that program is what this is for; through libc, for the filter knows the address.
+        _undone(_libc.execv(program, words), "execv")
     except OSError as error:
         sys.exit(f"{argv[0]} cannot be started in a cage: {error}")
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--try":
+        sys.exit(0 if _take_namespaces() else 1)
     main(sys.argv[1], sys.argv[2:])

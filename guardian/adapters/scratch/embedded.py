@@ -368,7 +368,7 @@ class EmbeddedServer:
     def _cage(self) -> Cage:
         prefix = self._bindir.resolve().parent
         package = prefix.parent  # a wheel keeps its libraries beside it
-        libraries = (prefix, package.with_name(f"{package.name}.libs"))
+        libraries = (self._bindir.parent, prefix, package.with_name(f"{package.name}.libs"))
         return Cage(
             writable=(str(self.data_dir), str(self.socket_dir)),
             readable=(*SYSTEM, *map(str, libraries)),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from guardian.adapters.scratch import cage
 from guardian.adapters.scratch.cage import (
     _ALLOW,
     _KILL,
@@ -26,10 +27,16 @@ NAMES = {
 IO_URING_SETUP = 425
 
 
-def judged(machine: str, number: int, argument: int = 0, audit: int | None = None) -> int:
+def judged(
+    machine: str,
+    number: int,
+    argument: int = 0,
+    audit: int | None = None,
+    only_program: int | None = None,
+) -> int:
     """What the filter says of a call: classic BPF, the few instructions that we use."""
     data = struct.pack("=iIQQ", number, audit or _MACHINES[machine].audit, 0, argument)
-    steps = list(struct.iter_unpack("=HBBI", _filter(_MACHINES[machine])))
+    steps = list(struct.iter_unpack("=HBBI", _filter(_MACHINES[machine], only_program)))
     at = accumulator = 0
     while True:
         code, if_so, if_not, value = steps[at]
@@ -58,6 +65,34 @@ def test_what_is_refused(machine: str) -> None:
     assert judged(machine, calls["socket"], 1) == _ALLOW
     for name in ("read", "accept", "kill"):
         assert judged(machine, calls[name]) == _ALLOW
+
+
+@pytest.mark.parametrize("machine", sorted(_MACHINES))
+def test_without_landlock_nothing_runs_but_what_is_named_at_one_address(machine: str) -> None:
+    here = 0x7F12_8765_4320
+    execve, execveat = _MACHINES[machine].execve, _MACHINES[machine].execveat
+    assert judged(machine, execve, here, only_program=here) == _ALLOW
+    for other in (0, here + 1, here & 0xFFFFFFFF, here + (1 << 32)):
+        assert judged(machine, execve, other, only_program=here) == _REFUSE
+    assert judged(machine, execveat, here, only_program=here) == _REFUSE
+    calls = NAMES[machine]
+    assert judged(machine, calls["connect"], only_program=here) == _REFUSE
+    assert judged(machine, calls["socket"], 2, only_program=here) == _REFUSE
+    assert judged(machine, calls["socket"], 1, only_program=here) == _ALLOW
+    assert judged(machine, calls["read"], only_program=here) == _ALLOW
+    assert judged("x86_64", 0x40000000 + 59, here, only_program=here) == _REFUSE  # x32
+    for number in (execve, execveat):  # Landlock says what may be run
+        assert judged(machine, number, here) == _ALLOW
+
+
+def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cage, "_landlock_version", lambda: -1)
+    monkeypatch.setattr(cage, "_can_have_a_view", lambda: True)
+    assert cage.missing() is None
+    monkeypatch.setattr(cage, "_can_have_a_view", lambda: False)
+    assert "no Landlock" in (cage.missing() or "")
+    monkeypatch.setattr(cage, "_landlock_version", lambda: 1)
+    assert cage.missing() is None
 
 
 def test_another_way_to_number_calls_is_none() -> None:
