@@ -160,8 +160,8 @@ def _drills(app: App) -> Iterator[Check]:
             Verdict.WARNING,
             f"throw-away servers run {lacking}; functions of a hostile database could reach what "
             "their user can",
-            "run guardian where Linux has Landlock or lets us make namespaces, or name another server "
-            "in verify.scratch",
+            "run guardian where Linux has Landlock or lets us make namespaces, or name another "
+            "server in verify.scratch",
         )
 
 

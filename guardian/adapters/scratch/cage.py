@@ -170,9 +170,20 @@ _OLD = "/old"
 
 
 def _can_have_a_view() -> bool:
-    """Whether we may make the namespaces, tried by a process that ends with them."""
+    """Whether we may make the namespaces and all within, tried by a process that ends with them."""
     pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", SCRIPT, "--try"], {})
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def try_the_view() -> bool:
+    """What that process does."""
+    try:
+        if not _take_namespaces():
+            return False
+        _restrict_view(Cage((), SYSTEM), str(Path(sys.executable).resolve()))
+    except OSError:
+        return False
+    return True
 
 
 def _take_namespaces() -> bool:
@@ -358,7 +369,8 @@ def _enter(cage: Cage, program: str, name: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     landlocked = sys.platform == "linux" and _landlock_version() >= 1
     # As root where we are: it may where others may not.
-    if sys.platform == "linux" and not landlocked and _take_namespaces():
+    if sys.platform == "linux" and not landlocked and _can_have_a_view():
+        _take_namespaces()
         _restrict_view(cage, program)
     if cage.gid is not None and cage.uid is not None:
         os.setgroups([])
@@ -390,5 +402,5 @@ def main(spec: str, argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--try":
-        sys.exit(0 if _take_namespaces() else 1)
+        sys.exit(0 if try_the_view() else 1)
     main(sys.argv[1], sys.argv[2:])
