@@ -137,11 +137,21 @@ def cli(context: click.Context, config_path: Path | None, verbose: int) -> None:
     context.obj = AppContext(config_path, verbose)
 
 
+def _leave_no_core() -> None:
+    """Our memory holds secrets: no crash writes it anywhere, nor that of a program of ours.
+
+    0 forbids files alone: where the kernel hands cores to a program (systemd-coredump, apport), it
+    asks for no limit, but for one: 1 forbids that, too (core(5)), and is too small for a file.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if hard == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with the contract's code."""
     signal.signal(signal.SIGTERM, _terminate)
-    # Our memory holds secrets: no crash writes it to a file, nor that of a program of ours.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _leave_no_core()
     words = list(sys.argv[1:] if arguments is None else arguments)
     verbose = any(word == "--verbose" or _is_short_verbose(word) for word in words)
     try:

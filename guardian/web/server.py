@@ -14,6 +14,7 @@ import waitress.server
 import waitress.task
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 
 from guardian.errors import GuardianError
 from guardian.web.application import create_app
@@ -32,6 +33,31 @@ _LOOP_SECONDS = 10
 
 class ListenError(GuardianError):
     """The address of ``service.listen`` cannot be had."""
+
+
+class _StrictParser(HTTPRequestParser):
+    """Refuses what two servers in a row may understand in two ways (RFC 9112, 6.1 and 6.3).
+
+    waitress believes the chunks where there is a length as well: a proxy in front of us that
+    believes the length sees other requests than we do.
+    """
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """As waitress does; refused with 400 where the end of the body is told twice."""
+        super().parse_header(header_plus)
+        names = [line.partition(b":")[0].strip().lower() for line in header_plus.split(b"\r\n")[1:]]
+        if b"transfer-encoding" not in names:
+            return
+        if self.version != "1.1":
+            raise ParsingError("Transfer-Encoding is not of this version")
+        if names.count(b"transfer-encoding") > 1 or b"content-length" in names:
+            raise ParsingError("the end of the body is told twice")
+
+
+class _StrictChannel(HTTPChannel):
+    """A connection whose requests must be clear."""
+
+    parser_class = _StrictParser
 
 
 class WebServer:
@@ -98,6 +124,9 @@ class WebServer:
                 max_request_header_size=_LARGEST_REQUEST,
                 clear_untrusted_proxy_headers=False,  # read for the scheme alone
             )
+            for one in self._map.values():
+                if isinstance(one, waitress.server.BaseWSGIServer):
+                    one.channel_class = _StrictChannel
             undo.pop_all()
         self._thread = threading.Thread(
             target=self._serve, args=(server.task_dispatcher,), name="web", daemon=True

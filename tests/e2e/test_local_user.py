@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -78,7 +80,7 @@ class Look:
             return  # not there yet, or a server of the tests'
         self.programs.add(program)
         line = next((one for one in limits.splitlines() if one.startswith("Max core")), "")
-        if line.split()[4:6] != ["0", "0"] and program in {"gpg", "pg_dump", "pg_restore"}:
+        if line.split()[4:6] != ["1", "1"] and program in {"gpg", "pg_dump", "pg_restore"}:
             self.with_core.add(program)
 
 
@@ -147,13 +149,27 @@ def test_what_init_writes_is_for_its_user_alone(tmp_path: Path) -> None:
     assert "secret" not in done.stdout + done.stderr
 
 
-def test_a_process_that_crashes_leaves_no_core(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("hard", "limit"), [(-1, 1), (1 << 20, 1), (1, 1), (0, 0)])
+def test_a_process_that_crashes_leaves_no_core(tmp_path: Path, hard: int, limit: int) -> None:
+    """Wherever it is started, it crashes as what holds secrets could, and so does its child."""
+    if hard > resource.getrlimit(resource.RLIMIT_CORE)[1] >= 0 or hard < 0:
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    limit = min(limit, hard) if hard >= 0 else limit
     code = (
-        "import resource; from guardian.cli.main import main\n"
+        "import os, resource, signal, subprocess; from guardian.cli.main import main\n"
         "try: main(['--version'])\n"
-        "except SystemExit: print(resource.getrlimit(resource.RLIMIT_CORE))"
+        "except SystemExit: print(*resource.getrlimit(resource.RLIMIT_CORE), flush=True)\n"
+        "subprocess.run(['sh', '-c', 'kill -SEGV $$'])\n"
+        "os.kill(os.getpid(), signal.SIGSEGV)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (hard, hard)),
     )
-    assert done.stdout.splitlines()[-1] == "(0, 0)"
+    assert done.returncode == -signal.SIGSEGV, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{limit} {limit}"
+    assert list(tmp_path.iterdir()) == []

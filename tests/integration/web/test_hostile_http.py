@@ -107,6 +107,75 @@ def test_a_body_is_never_taken_for_the_next_request(port: int) -> None:
     assert answer.count(b"HTTP/1.1 ") <= 1, answer[:500]
 
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+LENGTH = b"Content-Length: 5\r\n"
+TOLD_TWICE = {
+    "length first": (b"1.1", LENGTH + CHUNKED),
+    "length last": (b"1.1", CHUNKED + LENGTH),
+    "length 0": (b"1.1", CHUNKED + b"Content-Length: 0\r\n"),
+    "in capitals": (b"1.1", (LENGTH + CHUNKED).upper()),
+    "with tabs": (b"1.1", b"Content-Length:\t5\t\r\nTransfer-Encoding:\tchunked\t\r\n"),
+    "chunked twice": (b"1.1", CHUNKED + CHUNKED),
+    "in an older version": (b"1.0", CHUNKED),
+    "in an older version, with a length": (b"1.0", LENGTH + CHUNKED),
+}
+
+
+@pytest.mark.parametrize("what", TOLD_TWICE)
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_a_body_whose_end_is_told_twice_is_refused(port: int, what: str, method: bytes) -> None:
+    """On every path, and what follows on that connection is not heard."""
+    version, headers = TOLD_TWICE[what]
+    for path in (b"/health", b"/metrics", b"/", b"/login", b"/static/style.css", b"/nowhere"):
+        line = method + b" " + path + b" HTTP/" + version + b"\r\n"
+        answer = said(port, line + HOST + headers + b"\r\n0\r\n\r\n" + INNER)
+        assert re.findall(rb"^HTTP/1\.[01] (\d{3})", answer, re.MULTILINE) == [b"400"], answer[:300]
+
+
+def test_chunks_alone_are_read(port: int) -> None:
+    raw = b"POST /login HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n3\r\na=b\r\n0\r\n\r\n"
+    assert b"400 Bad Request" not in said(port, raw)[:30]
+
+
+FRAMES = st.lists(
+    st.sampled_from(
+        [
+            *(CHUNKED, LENGTH, b"Content-Length: 0\r\n", b"Content-Length: 99999999999\r\n"),
+            *(b"Content-Length: 5, 5\r\n", b"Transfer-Encoding: gzip, chunked\r\n"),
+            *(b"Transfer-Encoding : chunked\r\n", b"Connection: close\r\n", EVIL, HOST),
+            *(b"Expect: 100-continue\r\n", b"Connection: upgrade\r\nUpgrade: h2c\r\n"),
+        ]
+    )
+    | st.binary(max_size=20).map(lambda data: b"X: " + data + b"\r\n"),
+    max_size=5,
+).map(b"".join)
+BODIES = st.sampled_from([b"", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"hello", INNER])
+REQUESTS = st.tuples(
+    st.sampled_from([b"GET", b"POST", b"HEAD", b"PUT", b"x", b"", b"\xff"]),
+    st.sampled_from([b"/", b"/login", b"/metrics", b"*", b"//", b"/%00", b""])
+    | st.binary(max_size=10),
+    st.sampled_from([b" HTTP/1.1", b" HTTP/1.0", b" HTTP/2.0", b"", b" http/1.1"]),
+    FRAMES,
+    BODIES,
+).map(lambda one: b"%s %s%s\r\n%s\r\n%s" % one)
+
+
+def test_anything_that_looks_like_a_request(port: int) -> None:
+    """An answer or a closed door each time: no traceback, no hang (the socket waits 10 s)."""
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(REQUESTS | st.binary(max_size=60), min_size=1, max_size=3).map(b"".join))
+    def ask(raw: bytes) -> None:
+        answer = said(port, raw)
+        statuses = [int(one) for one in re.findall(rb"^HTTP/1\.[01] (\d{3})", answer, re.MULTILINE)]
+        assert all(status < 500 or status in {501, 505} for status in statuses), answer[:300]
+        assert b"Traceback" not in answer
+        assert b"guardian_server" not in answer, "nothing is told that wants the token"
+
+    ask()
+    assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=60).status_code == 200
+
+
 def test_whoever_drips_is_shown_the_door(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps a connection busy, and would keep it for ever."""
     monkeypatch.setattr(web_server, "_SLOW_REQUEST_SECONDS", 0.5)
