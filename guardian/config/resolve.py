@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from guardian.config.shape import Key, Shape, keys_of
 from guardian.config.tree import KeyPath, Tree, dotted
@@ -15,6 +16,7 @@ from guardian.config.tree import KeyPath, Tree, dotted
 _VARIABLE = re.compile(
     r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{[^}]*\}?", re.ASCII
 )
+_KEYWORD = re.compile(r"(?:^|\s)password\s*=\s*(?!''|\s|$)")
 _FILE = "_file"
 _LARGEST_VALUE = 1 << 20
 
@@ -175,14 +177,32 @@ def _sections_with(key: str, keys: Mapping[str, Key]) -> Iterator[str]:
 
 
 def merge_defaults(tree: Tree) -> None:
-    """Put ``defaults`` beneath every server: mappings are merged, everything else is replaced."""
+    """Put ``defaults`` beneath every server: mappings are merged, everything else is replaced.
+
+    A server whose DSN has a password keeps that: it is the more specific of the two.
+    """
     defaults = tree.data.get("defaults")
     servers = tree.data.get("servers")
     if not isinstance(defaults, dict) or not isinstance(servers, dict):
         return
     for name, server in servers.items():
         if isinstance(server, dict):
-            _merge(tree, server, defaults, ("servers", name), ("defaults",))
+            own = _has_password(server.get("dsn"))
+            beneath = {key: defaults[key] for key in defaults if not (own and key == "password")}
+            _merge(tree, server, beneath, ("servers", name), ("defaults",))
+
+
+def _has_password(dsn: object) -> bool:
+    """Whether a libpq URI or keyword string names one."""
+    if not isinstance(dsn, str):
+        return False
+    if "://" not in dsn:
+        return _KEYWORD.search(dsn) is not None
+    try:
+        parts = urlsplit(dsn)
+        return bool(parts.password or dict(parse_qsl(parts.query)).get("password"))
+    except ValueError:
+        return False
 
 
 def _merge(

@@ -198,6 +198,34 @@ def test_one_value_for_a_list(load) -> None:
     assert server.watch.policies[0].action == ["terminate"]
 
 
+@pytest.mark.parametrize(
+    ("dsn", "password"),
+    [
+        ("host=db user=u", "common"),
+        ("host=db user=u password=own", None),
+        ("password = 'o w n' host=db", None),
+        ("host=db password=", "common"),
+        ("host=db sslpassword=own", "common"),
+        ("postgresql://u:own@db/app", None),
+        ("postgresql://u@db/app?password=own", None),
+        ("postgresql://u@db/app?sslpassword=own", "common"),
+        ("postgresql://u:@db/app", "common"),
+        ("postgresql://u:own@one:5432,two:5433/app", None),
+        ("postgresql://[u@db/app", "common"),
+    ],
+)
+def test_a_password_for_all_leaves_a_dsns_own_alone(load, dsn, password) -> None:
+    config = load(f'  two: {{dsn: "{dsn}"}}\ndefaults: {{password: common}}\n')
+    found = config.servers["two"].password
+    assert (found and found.get_secret_value()) == password
+
+
+def test_a_servers_own_password_goes_before_its_dsns(load) -> None:
+    more = "  two: {dsn: postgresql://u:own@db/app, password: beside}\n"
+    found = load(more + "defaults: {password: common}\n").servers["two"].password
+    assert found.get_secret_value() == "beside"
+
+
 def test_defaults_lie_beneath_each_server(load, tmp_path) -> None:
     (tmp_path / "pw").write_text("from-file")
     config = load(
