@@ -63,6 +63,7 @@ class CommandAlarms:
         self._checks = QuickChecks(app)
         self._sensors = Sensors(app)
         self.problems: list[str] = []
+        self._can_send = False
         rules = app.config.escalation.to_rules()
         self._catalog = self._usable_catalog()
         self._dispatcher = self._make_dispatcher(rules)
@@ -178,6 +179,8 @@ class CommandAlarms:
             waits = bool(report.outstanding or report.unwritten or report.in_the_air)
             if not (waits or change.envelopes) or time.monotonic() >= until:
                 break
+            if not self._can_send:  # that there is no way is an incident by now; it waits for one
+                break
             dispatcher.wait(_PAUSE)
         if waits:
             self.problems.append("not every alert has got through yet; the next command goes on")
@@ -227,7 +230,8 @@ class CommandAlarms:
         channels, unusable = make_channels(self._app)
         for name, error in unusable.items():
             self.problems.append(f"channel {name} cannot be used: {error}")
-        if not channels:
+        self._can_send = bool(channels)
+        if not channels and not unusable:
             return None
         patience = min(rules.hand_over_after, HAND_OVER_AFTER)
         dispatcher = Dispatcher(

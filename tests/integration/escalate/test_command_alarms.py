@@ -146,6 +146,32 @@ def test_a_channel_that_refuses_is_told_and_handed_over_and_the_exit_code_stays(
     assert "channel pager" in good.err
 
 
+def test_channels_none_of_which_can_be_made_are_an_incident_and_cost_no_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody hears of it, so it stands where people look: in the list, and on stderr."""
+    channels = {"phone": {"kind": "apprise", "url": "json://127.0.0.1:1/"}}
+    people = {"on-call": ["phone"]}
+    site.sections["escalation"] = {
+        "channels": channels,
+        "people": people,
+        "ladder": {"P1": {"0m": ["on-call"]}},
+    }
+    break_key(site)
+    with monkeypatch.context() as without_apprise:
+        without_apprise.setattr(command_alarms, "SECONDS", 60.0)
+        without_apprise.setattr("guardian.daemon.channels.find_spec", lambda _: None)
+        began = time.monotonic()
+        done = back_up(site, 1)
+    assert time.monotonic() - began < 50
+    assert "channel phone cannot be used: " in done.err
+    assert sorted(one["kind"] for one in incidents(site)) == ["backup.failed", "channel.failing"]
+    mend_key(site)
+    back_up(site, 0)
+    states = {one["kind"]: one["state"] for one in incidents(site)}
+    assert states["channel.failing"] in {"recovering", "resolved"}
+
+
 @pytest.mark.parametrize("manner", [Manner.HANG, Manner.RESET])
 def test_a_channel_that_hangs_or_resets_costs_bounded_time_and_the_next_rung_has_it(
     site: Site, people: Crowd, manner: Manner
