@@ -80,7 +80,11 @@ class Look:
             return  # not there yet, or a server of the tests'
         self.programs.add(program)
         line = next((one for one in limits.splitlines() if one.startswith("Max core")), "")
-        if line.split()[4:6] != ["1", "1"] and program in {"gpg", "pg_dump", "pg_restore"}:
+        if line.split()[4:6] not in (["1", "1"], ["0", "0"]) and program in {
+            "gpg",
+            "pg_dump",
+            "pg_restore",
+        }:
             self.with_core.add(program)
 
 
