@@ -7,11 +7,13 @@ Every method raises a StoreError; keys are relative to the configured prefix.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 import urllib3.exceptions
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,6 +24,7 @@ from guardian.adapters.stores.s3_settings import S3Settings
 from guardian.errors import StoreError, StoreExistsError
 
 if TYPE_CHECKING:
+    from botocore.loaders import Loader
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
@@ -365,7 +368,9 @@ def _refuses_condition(error: ClientError) -> bool:
 
 def _connect(settings: S3Settings) -> S3Client:
     """A client of our own; boto3's shared default session is not safe between threads."""
-    session = boto3.session.Session()
+    bare = botocore.session.Session()
+    bare.register_component("data_loader", _descriptions())
+    session = boto3.session.Session(botocore_session=bare)
     elsewhere = settings.endpoint_url is not None
     style = settings.addressing
     if style == "auto" and elsewhere:
@@ -389,3 +394,10 @@ def _connect(settings: S3Settings) -> S3Client:
             response_checksum_validation="when_required",
         ),
     )
+
+
+@functools.cache
+def _descriptions() -> Loader:
+    """What S3 is, in JSON: a tenth of a second to read, and the same for all of our clients."""
+    loader: Loader = botocore.session.Session().get_component("data_loader")
+    return loader
