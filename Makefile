@@ -5,7 +5,8 @@ PREPARE := bash .ci/prepare
 PYTHON_BIN := .venv/bin/python
 # More words for pytest: make test ARGS="tests/unit -x"
 ARGS :=
-# Tests wait for servers and programs more than they compute.
+# Tests wait for servers and programs more than they compute. Each worker takes a stretch of them,
+# so that what a file shares is made once, and whoever has done theirs takes from who has not.
 WORKERS := 3
 # make bench: GB; rounds by the clock; BIG=1 adds 15 GB, which takes half a day and 80 GB of room.
 SIZES := 0.1,1.5
@@ -27,7 +28,8 @@ demo:  ## The whole tour on a PostgreSQL of its own, with nothing to configure
 test:  ## All tests, against real PostgreSQL 15, 16 and 18, gpg and S3
 	@$(PREPARE) packages test
 	@$(PREPARE) venv dev
-	TMPDIR="$$($(PREPARE) tmp)" $(PYTHON_BIN) -m pytest -n $(WORKERS) $(ARGS)
+	@$(PREPARE) asserts
+	TMPDIR="$$($(PREPARE) tmp)" $(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 coverage:  ## The same with coverage, which takes half as long again
 	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report=term $(ARGS)"

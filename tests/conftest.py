@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +18,10 @@ from support.postgres import Database, PostgresServer, Role, installation, runni
 from support.s3 import MotoS3, RcloneS3
 
 from guardian.adapters.scratch.folder import sweep_strays
+
+# What pytest makes of our asserts is kept, also where Python may write no bytecode: to make it anew
+# takes each worker half a minute.
+sys.dont_write_bytecode = False
 
 # Time is not judged by tests: a busy machine would fail them. CI tries the same examples each time.
 settings.register_profile("guardian", deadline=None, derandomize="CI" in os.environ)

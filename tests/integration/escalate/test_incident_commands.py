@@ -18,6 +18,7 @@ from support.site import Outcome, Site
 from support.terminal import Terminal
 
 from guardian.config import load
+from guardian.daemon import command_alarms
 from guardian.daemon.alarms import make_escalator
 from guardian.daemon.app import App
 from guardian.daemon.doctor import look_at_channels
@@ -78,7 +79,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Its commands wait less long for the channel at which nobody listens."""
+    monkeypatch.setattr(command_alarms, "PERSON_SECONDS", 0.5)
     return Desk(Site(tmp_path / "site", NOWHERE))
 
 
