@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -53,6 +54,7 @@ class Canaries:
         }
 
 
+@cache
 def _forms(secret: str) -> list[bytes]:
     """As it is, and what Base64 makes of it at each of the three places it can begin at."""
     raw = secret.encode()
@@ -227,6 +229,7 @@ class Processes:
         self._canaries = canaries
         self.leaks: set[str] = set()
         self.seen: set[str] = set()
+        self._read: set[tuple[bytes, bytes]] = set()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -253,6 +256,9 @@ class Processes:
         except OSError:
             return
         self.seen.add(program)
+        if (command, environ) in self._read:
+            return
+        self._read.add((command, environ))
         for name in self._canaries.found_in(command):
             self.leaks.add(f"{program}'s command line: {name}")
         # What guardian was given itself it has; what it starts has no need of it.
