@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,7 @@ from support.postgres import Database, PostgresServer, Role, installation, runni
 from support.s3 import MotoS3, RcloneS3
 
 from guardian.adapters.scratch.folder import sweep_strays
+from guardian.adapters.stores.retrying import Patience
 
 # What pytest makes of our asserts is kept, also where Python may write no bytecode: to make it anew
 # takes each worker half a minute.
@@ -92,6 +94,13 @@ def fresh_database(fresh_role: FreshRole) -> Iterator[FreshDatabase]:
     yield create
     for database in reversed(made):
         database.server.drop_database(database.name)
+
+
+@pytest.fixture
+def hasty_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who runs guardian in this process: it tries a store as often as ever, and pauses less."""
+    hasty = partial(Patience, first_wait=0.02, longest_wait=0.1, jitter=0.02)
+    monkeypatch.setattr("guardian.adapters.stores.retrying.Patience", hasty)
 
 
 @pytest.fixture(scope="session")

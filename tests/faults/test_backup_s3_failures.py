@@ -11,6 +11,8 @@ from support.proxy import BreakableProxy
 from support.s3 import MotoS3, RcloneS3
 from support.site import Outcome, Site, snapshot_of
 
+pytestmark = pytest.mark.usefixtures("hasty_stores")
+
 BUCKET = "backups"
 
 

@@ -14,6 +14,8 @@ from support.postgres import Database
 from support.rebuilding import RebuildSite, assert_failed
 from support.site import Site, snapshot_of
 
+pytestmark = pytest.mark.usefixtures("hasty_stores")
+
 NO_RULE = {"keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0, "keep_within": "0s"}
 
 
