@@ -9,8 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,37 +18,25 @@ from typing import Any
 import psycopg
 import pytest
 from support.drilling import gone, scratch_databases, sessions_of_ours, verify_one
+from support.gates import GATES, Place, Standing, at, ending, standing
 from support.postgres import Database, PostgresServer, installation, running_server
 from support.proxy import BreakableProxy
 from support.rebuilding import s3_section
+from support.restoring import wait_for
 from support.s3 import RcloneS3
-from support.site import Outcome, Site, descendants, interrupt_when, snapshot_of
+from support.site import Outcome, Site, descendants, snapshot_of
 
-# Each step takes its time: many definitions, rows and an index whose making calls a slow function.
-SLOW = """
-CREATE FUNCTION slow(bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql
-    AS 'BEGIN PERFORM pg_sleep(0.001); RETURN true; END';
-DO $$ BEGIN FOR i IN 1..2500 LOOP
-    EXECUTE format('CREATE FUNCTION f%s() RETURNS int LANGUAGE sql AS ''SELECT %s''', i, i);
-END LOOP; END $$;
-CREATE TABLE noise (id bigint, body text, CONSTRAINT slow CHECK (slow(id)) NOT VALID);
-ALTER TABLE noise DISABLE TRIGGER ALL;
-INSERT INTO noise SELECT g, repeat(md5(g::text), 600) FROM generate_series(1, 800) g;
-CREATE INDEX slowly ON noise (slow(id));
-"""
-STEPS = {
-    "definitions": r"^CREATE FUNCTION public\.f\d",
-    "rows": r"^COPY public\.noise .*FROM stdin",
-    "indexes": r"^CREATE INDEX slowly",
-    "comparing": r"^COPY.*TO STDOUT|-- Every object that a dump carries",
-    "checks": r"^SELECT pg_sleep",
-}
 CHECK = {"name": "slow", "sql": "SELECT pg_sleep(600) IS NOT NULL"}
+CHECKS = r"^SELECT pg_sleep\(600"
+
+
+Interrupted = tuple[Outcome, list[int]]
+"""How a drill ended, and the processes that it had."""
 
 
 @dataclass
 class Noise:
-    """A slow database's backup, and beside it a quick one's, in one site."""
+    """A backup whose drills can be made to stand still, and beside it a small one, in one site."""
 
     site: Site
     temporary: Path
@@ -64,36 +52,32 @@ class Noise:
     def _server(self, scratch: str, checks: list[Any]) -> dict[str, Any]:
         return {**self.site.server, "verify": {"scratch": scratch, "checks": checks, "jobs": 2}}
 
-    def begun(self, step: str, scratch: PostgresServer | None = None) -> Callable[[], bool]:
-        """Whether a drill has come to this step."""
+    def drilling(
+        self, site: Site, step: str, scratch: PostgresServer | None = None
+    ) -> AbstractContextManager[Standing]:
+        """A drill of the slow backup that has come to this step, and goes no further."""
+        words = ("verify", "--json", self.slow)
         if step == "starting":
-            return lambda: any(
-                "stray" not in str(path)
-                for path in self.temporary.glob("guardian-pg-*/data/PG_VERSION")
-            )
-        pattern = re.compile(STEPS[step])
+            return self._starting(site, words)
+        return standing(site, words, step, lambda: self.place(scratch))
 
-        def look() -> bool:
-            with suppress(psycopg.Error, StopIteration):
-                return any(pattern.search(query) for query in self._queries(scratch))
-            return False
+    @contextmanager
+    def _starting(self, site: Site, words: Sequence[str]) -> Iterator[Standing]:
+        """One that makes its server; it goes on, as far as its checks."""
+        it = Standing(site.start(*words), lambda: self.place(None))
+        with ending(it.process):
+            wait_for(lambda: any((path / "PG_VERSION").exists() for path in self._servers()))
+            yield it
 
-        return look
+    def place(self, scratch: PostgresServer | None) -> Place | None:
+        """Where a drill works: a throw-away server's folder is ours to look into."""
+        if scratch is not None:
+            return Place(scratch.dsn(), scratch.embedded.data_dir)
+        return next((place_in(data) for data in self._servers()), None)
 
-    def _queries(self, scratch: PostgresServer | None) -> list[str]:
-        dsn = self.embedded_dsn() if scratch is None else scratch.dsn()
-        with psycopg.connect(dsn, connect_timeout=2, autocommit=True) as connection:
-            rows = connection.execute(
-                "SELECT query FROM pg_stat_activity WHERE state <> 'idle' "
-                "AND (application_name LIKE 'guardian%' OR application_name = 'pg_restore') "
-                "AND pid <> pg_backend_pid()"
-            ).fetchall()
-        return [query for (query,) in rows]
-
-    def embedded_dsn(self) -> str:
-        """How to reach the throw-away server: its folder is ours to look into."""
-        socket = next(self.temporary.glob("guardian-pg-*/socket"))
-        return f"host={socket} port=5432 user=postgres dbname=postgres"
+    def _servers(self) -> Iterator[Path]:
+        data = self.temporary.glob("guardian-pg-*/data")
+        return (path for path in data if "stray" not in str(path))
 
     def assert_nothing_stays(self, children: list[int], stored: dict[str, str]) -> None:
         assert gone(children) == []
@@ -101,10 +85,15 @@ class Noise:
         assert snapshot_of(self.site.store) == stored
 
 
+def place_in(data: Path) -> Place:
+    """The throw-away server that has this folder."""
+    return Place(f"host={data.parent}/socket port=5432 user=postgres dbname=postgres", data)
+
+
 @pytest.fixture(scope="module")
 def noise(pg15: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Noise]:
     slow, quick = pg15.create_database(), pg15.create_database()
-    slow.execute(SLOW)
+    slow.execute(GATES)
     quick.execute("CREATE TABLE one AS SELECT 1 AS id")
     site = Site(tmp_path_factory.mktemp("noise") / "site", pg15.dsn())
     site.server = {"databases": [slow.name, quick.name]}
@@ -134,20 +123,13 @@ def sessions_of_ours_on_source(noise: Noise) -> list[Any]:
         ).fetchall()
 
 
-def interrupted(
-    noise: Noise, site: Site, ready: Callable[[], bool], number: signal.Signals
-) -> tuple[Outcome, list[int]]:
-    """Drill the slow backup, and send this signal when it is time."""
-    process = site.start("verify", "--json", noise.slow)
-    children: list[int] = []
-
-    def look() -> bool:
-        if ready():
-            children.extend(descendants(process.pid))
-            return True
-        return False
-
-    return interrupt_when(process, look, number), children
+def interrupted(drilling: AbstractContextManager[Standing], number: signal.Signals) -> Interrupted:
+    """Send this signal to a drill that has come to where it shall; what it and its like did."""
+    with drilling as it:
+        children = list(descendants(it.process.pid))
+        it.process.send_signal(number)
+        out, err = it.process.communicate(timeout=60)
+    return Outcome(it.process.returncode, out, err), children
 
 
 # --- Ctrl-C and SIGTERM -------------------------------------------------------------------------
@@ -161,13 +143,13 @@ def interrupted(
         ("rows", signal.SIGINT),
         ("indexes", signal.SIGTERM),
         ("comparing", signal.SIGINT),
-        ("checks", signal.SIGTERM),
+        (CHECKS, signal.SIGTERM),
     ],
 )
 def test_stopped_on_a_server_of_its_own(
     noise: Noise, unchanged: dict[str, str], step: str, number: signal.Signals
 ) -> None:
-    outcome, children = interrupted(noise, noise.with_checks(), noise.begun(step), number)
+    outcome, children = interrupted(noise.drilling(noise.with_checks(), step), number)
     assert outcome.code == 130, outcome.err
     outcome.assert_clean()
     assert f"the drill of {noise.slow} was interrupted, nothing is left of it" in outcome.err
@@ -185,7 +167,7 @@ def test_stopped_on_a_given_server(
     number: signal.Signals,
 ) -> None:
     site = noise.with_checks(pg16.uri())
-    outcome, children = interrupted(noise, site, noise.begun(step, pg16), number)
+    outcome, children = interrupted(noise.drilling(site, step, pg16), number)
     assert outcome.code == 130, outcome.err
     outcome.assert_clean()
     assert scratch_databases(pg16) == []
@@ -204,17 +186,17 @@ def test_after_all_that_the_drill_is_free_to_begin(noise: Noise) -> None:
 # --- kill -9 --------------------------------------------------------------------------------------
 
 
-def killed(noise: Noise, site: Site, ready: Callable[[], bool]) -> list[int]:
-    """Drill the slow backup, kill guardian itself when it is time; its children."""
-    outcome, children = interrupted(noise, site, ready, signal.SIGKILL)
+def killed(drilling: AbstractContextManager[Standing]) -> list[int]:
+    """Kill guardian itself when it is time; its children."""
+    outcome, children = interrupted(drilling, signal.SIGKILL)
     assert outcome.code == -signal.SIGKILL
     return children
 
 
 def test_kill_9_on_a_server_of_its_own_and_the_next_drill_cleans_up(noise: Noise) -> None:
     site = noise.with_checks()
-    for step in ("starting", "definitions", "rows", "indexes", "comparing", "checks"):
-        children = killed(noise, site, noise.begun(step))
+    for step in ("starting", "definitions", "rows", "indexes", "comparing", CHECKS):
+        children = killed(noise.drilling(site, step))
         assert gone(children) == [], step
         (stray,) = noise.temporary.iterdir()  # the one before it is gone already
         stray.rename(stray.with_name("guardian-pg-stray"))  # and does not look like the next
@@ -226,23 +208,17 @@ def test_kill_9_on_a_given_server_and_the_next_drill_cleans_up(
     noise: Noise, pg16: PostgresServer
 ) -> None:
     site = noise.with_checks(pg16.uri())
-    for step in ("definitions", "rows", "indexes", "checks"):
-        children = killed(noise, site, noise.begun(step, pg16))
+    for step in ("definitions", "rows", "indexes", CHECKS):
+        children = killed(noise.drilling(site, step, pg16))
         assert gone(children) == [], step
         assert len(scratch_databases(pg16)) == 1, step  # that of the one before is gone already
     # A session may outlive its guardian (here one sleeps for minutes): it keeps nothing.
-    assert noise.begun("checks", pg16)()
+    place = noise.place(pg16)
+    assert place is not None
+    assert place.databases_where(CHECKS)
     assert verify_one(noise.without(pg16.uri()), noise.quick)["result"] == "proven"
     assert scratch_databases(pg16) == []
     assert sessions_of_ours(pg16) == []
-
-
-def _await(ready: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if ready():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it never came to that")
 
 
 def test_somebody_elses_session_keeps_a_stray_database(noise: Noise, pg16: PostgresServer) -> None:
@@ -265,45 +241,42 @@ def test_somebody_elses_session_keeps_a_stray_database(noise: Noise, pg16: Postg
 
 
 def drill_while(
-    noise: Noise, site: Site, ready: Callable[[], bool], then: Callable[[int], None]
+    drilling: AbstractContextManager[Standing], then: Callable[[Standing], None]
 ) -> dict[str, Any]:
-    """Drill the slow backup; do this when it is time; the drill."""
-    process = site.start("verify", "--json", noise.slow)
-    with ending(process):
-        _await(lambda: ready() or process.poll() is not None)
-        assert process.poll() is None, "it ended before that"
-        then(process.pid)
-        out, err = process.communicate(timeout=120)
-    Outcome(process.returncode, out, err).assert_clean()
+    """Do this to a drill that has come to where it shall; the drill."""
+    with drilling as it:
+        then(it)
+        out, err = it.process.communicate(timeout=120)
+    Outcome(it.process.returncode, out, err).assert_clean()
     (drill,) = json.loads(out)
-    assert process.returncode == 3, out + err
+    assert it.process.returncode == 3, out + err
     return dict(drill)
 
 
-@pytest.mark.parametrize("step", ["definitions", "rows", "indexes", "comparing", "checks"])
+@pytest.mark.parametrize("step", ["definitions", "rows", "indexes", "comparing", CHECKS])
 def test_a_throw_away_server_that_dies(noise: Noise, step: str) -> None:
-    def kill_server(_: int) -> None:
-        pid = next(noise.temporary.glob("guardian-pg-*/data/postmaster.pid"))
+    def kill_server(it: Standing) -> None:
+        pid = it.place.data_dir / "postmaster.pid"
         os.kill(int(pid.read_text().split()[0]), signal.SIGKILL)
 
-    drill = drill_while(noise, noise.with_checks(), noise.begun(step), kill_server)
+    drill = drill_while(noise.drilling(noise.with_checks(), step), kill_server)
     assert drill["result"] == "inconclusive"
     assert drill["differences"] == []
     assert re.search("went away|cannot be reached", drill["reason"]), drill["reason"]
     assert [path.name for path in noise.temporary.iterdir()] == []
 
 
-@pytest.mark.parametrize("step", ["rows", "checks"])
+@pytest.mark.parametrize("step", ["rows", CHECKS])
 def test_a_given_server_that_dies(noise: Noise, step: str) -> None:
     with running_server(installation(16, from_wheel=True)) as server:
         pid = server.embedded.pid
         assert pid is not None
 
-        def kill_server(_: int) -> None:
+        def kill_server(_: Standing) -> None:
             os.kill(pid, signal.SIGKILL)
 
         site = noise.with_checks(server.uri())
-        drill = drill_while(noise, site, noise.begun(step, server), kill_server)
+        drill = drill_while(noise.drilling(site, step, server), kill_server)
     assert drill["result"] == "inconclusive"
     assert re.search("went away|cannot be reached", drill["reason"]), drill["reason"]
 
@@ -312,13 +285,13 @@ def test_a_given_server_that_dies(noise: Noise, step: str) -> None:
 def test_kill_9_of_pg_restore_alone(noise: Noise, step: str) -> None:
     """As when memory runs out: the host's fault, not the backup's."""
 
-    def kill_tool(pid: int) -> None:
-        for child in descendants(pid):
+    def kill_tool(it: Standing) -> None:
+        for child in descendants(it.process.pid):
             words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
             if words[0].endswith(b"/pg_restore"):
                 os.kill(child, signal.SIGKILL)
 
-    drill = drill_while(noise, noise.with_checks(), noise.begun(step), kill_tool)
+    drill = drill_while(noise.drilling(noise.with_checks(), step), kill_tool)
     assert drill["result"] == "inconclusive"
     assert "pg_restore was killed by SIGKILL" in drill["reason"]
 
@@ -330,7 +303,7 @@ def test_a_given_server_that_hangs_is_waited_for_until_the_timeout(
         address = pg16.uri(connect_timeout="3").replace(f":{pg16.port}/", f":{proxy.port}/")
         site = noise.without(address)
         site.server["verify"]["timeout"] = "6s"
-        drill = drill_while(noise, site, noise.begun("rows", pg16), lambda _: proxy.hang())
+        drill = drill_while(noise.drilling(site, "rows", pg16), lambda _: proxy.hang())
         assert drill["result"] == "inconclusive"
         assert drill["reason"] == "the drill took longer than 6s; raise verify.timeout"
     # Nothing could be dropped there; the next drill does.
@@ -339,10 +312,13 @@ def test_a_given_server_that_hangs_is_waited_for_until_the_timeout(
     assert sessions_of_ours(pg16) == []
 
 
-@pytest.mark.parametrize("milliseconds", [700, 1400, 4000])
-def test_too_late_whatever_it_is_at(noise: Noise, milliseconds: int) -> None:
+@pytest.mark.parametrize(
+    ("milliseconds", "step"), [(700, "definitions"), (1400, "rows"), (3000, "indexes"), (3000, "")]
+)
+def test_too_late_whatever_it_is_at(noise: Noise, milliseconds: int, step: str) -> None:
     """Stopped by a clock as by a person, but with a verdict."""
-    site = noise.with_checks()
+    site = noise.with_checks()  # where it stands for ever, if nowhere else
+    site = replace(site, environ={**site.environ, **(at(step) if step else {})})
     site.server["verify"]["timeout"] = f"{milliseconds}ms"
     drill = verify_one(site, noise.slow, code=3)
     assert drill["result"] == "inconclusive"
@@ -353,28 +329,29 @@ def test_too_late_whatever_it_is_at(noise: Noise, milliseconds: int) -> None:
 # --- a prune at the same time ---------------------------------------------------------------------
 
 
-def test_a_backup_that_is_being_drilled_is_not_pruned(pg15: PostgresServer, tmp_path: Path) -> None:
+def test_a_backup_that_is_being_drilled_is_not_pruned(
+    pg15: PostgresServer, noise: Noise, tmp_path: Path
+) -> None:
     source = pg15.create_database()
     try:
-        source.execute("CREATE TABLE one AS SELECT 1 AS id")
+        source.execute(GATES)
         site = Site(tmp_path / "site", source.dsn())
         old = site.back_up().result["id"]
         site.back_up()
         nothing = ("hourly", "daily", "weekly", "monthly", "yearly", "proven")
         policy = {"keep_last": 1, "keep_within": "1s", **{f"keep_{name}": 0 for name in nothing}}
-        quick = {"name": "a while", "sql": "SELECT pg_sleep(6) IS NOT NULL"}
-        site.server = {"retention": policy, "verify": {"checks": [quick]}}
-        process = site.start("verify", "--json", old)
-        catalog = site.root / "state" / "catalog.db"
-        lease = f"read:{old}:verify".encode()
-        _await(
-            lambda: lease in b"".join(p.read_bytes() for p in catalog.parent.glob("catalog.db*"))
-        )
-        time.sleep(1)
-        pruned = {item["id"]: item for item in site.run("backup", "prune", "--json").json}
-        assert pruned[old]["deleted"] is False
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
+        check = {"name": "a while", "sql": "SELECT public.stay('checks', 1)"}
+        site.server = {"retention": policy, "verify": {"checks": [check]}}
+        there = replace(site, environ={**noise.site.environ, **at("checks")})
+        it = Standing(there.start("verify", "--json", old), lambda: noise.place(None))
+        with ending(it.process):
+            it.comes_to(r"^SELECT public\.stay")
+            time.sleep(1)  # it has to be older than keep_within
+            pruned = {item["id"]: item for item in site.run("backup", "prune", "--json").json}
+            assert pruned[old]["deleted"] is False
+            with it.place.opened():
+                out, err = it.process.communicate(timeout=120)
+        assert it.process.returncode == 0, err
         assert json.loads(out)[0]["result"] == "proven"
         pruned = {item["id"]: item for item in site.run("backup", "prune", "--json").json}
         assert pruned[old]["deleted"] is True
@@ -443,7 +420,7 @@ def test_a_store_that_stalls_is_waited_for_until_the_timeout(remote: Remote) -> 
     remote.proxy.hang_after(5_000_000)
     process = site.start("verify", "--json")
     with ending(process):
-        _await(lambda: not remote.proxy.flows)
+        wait_for(lambda: not remote.proxy.flows)
         time.sleep(7)
         remote.proxy.mend()  # the verdict is written there
         out, err = process.communicate(timeout=120)
@@ -458,7 +435,7 @@ def test_stopped_while_a_store_stalls(remote: Remote, number: signal.Signals) ->
     remote.proxy.hang_after(5_000_000)
     process = remote.site.start("verify", "--json")
     with ending(process):
-        _await(lambda: not remote.proxy.flows)
+        wait_for(lambda: not remote.proxy.flows)
         time.sleep(0.5)
         children = descendants(process.pid)
         process.send_signal(number)
@@ -468,13 +445,3 @@ def test_stopped_while_a_store_stalls(remote: Remote, number: signal.Signals) ->
         assert process.returncode == 130, out + err
     else:
         subprocess.run(["rm", "-rf", *remote.temporary.iterdir()], check=True)
-
-
-@contextmanager
-def ending(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Whatever comes, the process is gone afterwards."""
-    try:
-        yield
-    finally:
-        process.kill()
-        process.communicate()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
-import psycopg
 import pytest
+from support.drilling import gone
+from support.gates import GATES, Place, Standing, at, ending, standing
 from support.postgres import Database, PostgresServer
 from support.restoring import Restoring, back_up, command_lines, wait_for
-from support.site import descendants, interrupt_when
+from support.site import Outcome, descendants
 
 from guardian.adapters.catalog.catalog import SqlCatalog, open_catalog
 from guardian.adapters.clock import SystemClock
@@ -24,27 +26,15 @@ from guardian.adapters.postgres.target import PREFIX, PostgresTarget
 from guardian.adapters.process import current_holder, is_alive
 from guardian.errors import ConnectionFailedError
 
-# Few rows, each of which takes its time: when they are loaded, and when they are analyzed.
-SLOW = """
-CREATE FUNCTION slow(bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql
-    AS 'BEGIN PERFORM pg_sleep(0.0004); RETURN true; END';
-CREATE TABLE noise (id bigint, body text, CONSTRAINT slow CHECK (slow(id)));
-INSERT INTO noise SELECT g, repeat(md5(g::text), 100) FROM generate_series(1, 1000) g;
-CREATE STATISTICS slowly ON (slow(id)), (slow(-id)) FROM noise;
-"""
-STEPS = {
-    "making the side database": "^CREATE DATABASE",
-    "rows": r"^COPY public\.noise .*FROM stdin",
-    "comparing": "^COPY.*TO STDOUT|-- Every object that a dump carries",
-    "analyzing": "^ANALYZE",
-    "renaming": "^ALTER DATABASE.*RENAME",
-}
+# Steps where it is not the restored database that waits, but the server.
+MAKING = "^CREATE DATABASE"
+RENAMING = "^ALTER DATABASE.*RENAME"
 
 
 @pytest.fixture(scope="session")
 def _noise(pg15: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restoring]:
     source = pg15.create_database()
-    source.execute(SLOW)
+    source.execute(GATES)
     yield back_up(tmp_path_factory.mktemp("noise") / "site", source, pg15)
     pg15.drop_database(source.name)
 
@@ -57,15 +47,37 @@ def noise(_noise: Restoring) -> Iterator[Restoring]:
     assert _noise.beside() == []
 
 
-def begun(noise: Restoring, step: str) -> Callable[[], bool]:
-    """Whether a restore has come to this step."""
-    return noise.statement_runs(STEPS[step])
-
-
 @pytest.fixture(autouse=True)
 def _calm(noise: Restoring) -> None:
     """What an earlier guardian left on the server when it was killed is not taken for ours."""
-    wait_for(lambda: not noise.statement_runs(".")())
+    wait_for(lambda: not place_of(noise).databases_where("."))
+
+
+@contextmanager
+def restoring(noise: Restoring, step: str, words: Sequence[str]) -> Iterator[Standing]:
+    """A restore that has come to this step, and stands there."""
+    with standing(noise.site, words, step, lambda: place_of(noise)) as it:
+        yield it
+
+
+@contextmanager
+def replacing(noise: Restoring, full: Database, step: str) -> Iterator[Standing]:
+    """The same for one that is to take the name of a database that there is."""
+    words = noise.words(full.name, "--replace")
+    if step == MAKING:
+        with waiting_for_its_template(noise), restoring(noise, step, words) as it:
+            yield it
+    elif step == RENAMING:
+        with restoring(noise, "analyzing", words) as it, full.connect(), it.place.opened():
+            it.comes_to(step)  # and waits for who is connected
+            yield it
+    else:
+        with restoring(noise, step, words) as it:
+            yield it
+
+
+def place_of(noise: Restoring) -> Place:
+    return Place(noise.server.dsn(), noise.server.embedded.data_dir)
 
 
 @pytest.mark.parametrize(
@@ -73,18 +85,16 @@ def _calm(noise: Restoring) -> None:
     [
         ("rows", signal.SIGINT),
         ("comparing", signal.SIGTERM),
-        ("renaming", signal.SIGTERM),
+        (RENAMING, signal.SIGTERM),
     ],
 )
 def test_ctrl_c_and_sigterm(noise: Restoring, step: str, number: signal.Signals) -> None:
     full = noise.existing("CREATE TABLE mine AS SELECT 42 AS answer")
     before = noise.databases()
-    process = noise.site.start(*noise.words(full.name, "--replace"))
-    if step == "renaming":
-        with waiting_for_the_name(noise, full):
-            outcome = interrupt_when(process, begun(noise, step), number)
-    else:
-        outcome = interrupt_when(process, begun(noise, step), number)
+    with replacing(noise, full, step) as it:
+        it.process.send_signal(number)
+        out, err = it.process.communicate(timeout=60)
+    outcome = Outcome(it.process.returncode, out, err)
     assert outcome.code == 130, outcome.out + outcome.err
     outcome.assert_clean()
     assert "interrupted, the database is as it was before" in outcome.err
@@ -93,30 +103,19 @@ def test_ctrl_c_and_sigterm(noise: Restoring, step: str, number: signal.Signals)
     assert_nothing_runs(noise)
 
 
-@pytest.mark.parametrize("step", list(STEPS))
+@pytest.mark.parametrize("step", [MAKING, "rows", "comparing", "analyzing", RENAMING])
 def test_kill_9_and_the_next_restore_cleans_up(noise: Restoring, step: str) -> None:
     full = noise.existing("CREATE TABLE mine AS SELECT 42 AS answer")
     before = noise.databases()
-    process = noise.site.start(*noise.words(full.name, "--replace"))
-    if step == "renaming":
-        with waiting_for_the_name(noise, full):
-            wait_for(begun(noise, step))
-            process.kill()
-            process.communicate()
-    elif step == "making the side database":
-        with waiting_for_its_template(noise):
-            wait_for(begun(noise, step))
-            process.kill()
-            process.communicate()
-    else:
-        wait_for(begun(noise, step))
-        children = descendants(process.pid)
-        process.kill()
-        process.communicate()
-        wait_for(lambda: not command_lines(children))
+    with replacing(noise, full, step) as it:
+        children = descendants(it.process.pid)
+        it.process.kill()
+        it.process.communicate()
+        assert gone(children) == []
     assert noise.databases()[full.name] == before[full.name]
     assert full.rows("SELECT answer FROM mine") == [(42,)]
-    assert_nothing_runs(noise)  # a server needs a moment to hear of a client's death
+    with place_of(noise).opened():
+        assert_nothing_runs(noise)  # a server needs a moment to hear of a client's death
     connector = Connector("test", full.dsn())
     with PostgresTarget(connector, full.name, lambda *_: None) as target:
         target.sweep()  # what every restore begins with
@@ -152,21 +151,6 @@ def test_once_the_name_is_taken_it_is_too_late_whoever_hears_of_it(
         noise.server.drop_database(left)
 
 
-class waiting_for_the_name:  # noqa: N801 - reads as what it is
-    """Somebody is connected to the wanted database from the restore's look on, so it must wait."""
-
-    def __init__(self, noise: Restoring, full: Database) -> None:
-        self._noise = noise
-        self._full = full
-
-    def __enter__(self) -> None:
-        wait_for(lambda: bool(self._noise.beside()))
-        self._connection: psycopg.Connection = self._full.connect()
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-
 def assert_nothing_runs(noise: Restoring) -> None:
     wait_for(
         lambda: (
@@ -189,27 +173,29 @@ def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
     dsn = noise.site.root / "dsn"
     dsn.write_text(noise.server.uri(name))
     words = ("restore", noise.backup, "--to-file", str(dsn), "--create", "--json")
-    process = noise.site.start(*words, "--no-compare", "--no-analyze")
+    process = replace(noise.site, environ=at("rows")).start(*words, "--no-compare", "--no-analyze")
+    it = Standing(process, lambda: place_of(noise))
     seen: list[str] = []
-    with all_the_while(lambda: seen.append(command_lines(family(process.pid)))):
-        rows_come = begun(noise, "rows")
-        while not rows_come():
-            assert process.poll() is None
-    assert "pg_restore" in "".join(seen)
-    assert noise.server.superuser.password not in "".join(seen)
-    assert stray not in noise.databases()
-    catalog = catalog_of(noise)
-    assert len(catalog.leases(f"read:{noise.backup}:")) == 1  # prune keeps off
-    catalog.close()
-    with PostgresTarget(
-        # where no other database than this lets us in, its advisory locks are apart
-        Connector("test", noise.server.dsn("postgres")),
-        "postgres",
-        lambda *_: None,
-    ) as target:
-        target.sweep()
-        assert len(noise.beside()) == 1
-    out, err = process.communicate(timeout=120)
+    with ending(process):
+        with all_the_while(lambda: seen.append(command_lines(family(process.pid)))):
+            it.comes_to("rows")
+        seen.append(command_lines(family(process.pid)))
+        assert "pg_restore" in seen[-1]
+        assert noise.server.superuser.password not in "".join(seen)
+        assert stray not in noise.databases()
+        catalog = catalog_of(noise)
+        assert len(catalog.leases(f"read:{noise.backup}:")) == 1  # prune keeps off
+        catalog.close()
+        with PostgresTarget(
+            # where no other database than this lets us in, its advisory locks are apart
+            Connector("test", noise.server.dsn("postgres")),
+            "postgres",
+            lambda *_: None,
+        ) as target:
+            target.sweep()
+            assert len(noise.beside()) == 1
+        with it.place.opened():
+            out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     with noise.server.connect(name) as connection:
         assert connection.execute("SELECT count(*) FROM noise").fetchone() == (1000,)

@@ -20,8 +20,6 @@ from support.site import Outcome, Site
 
 from guardian.cli.main import main
 
-_LOOKS = 50
-"""At each time that is asked: to connect takes longer than what is looked for."""
 SHOP = """
 CREATE SCHEMA billing;
 CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);
@@ -121,23 +119,6 @@ class Restoring:
             if any(name.startswith(one) for one in self.names):
                 self.server.drop_database(name)
         self.names.clear()
-
-    def statement_runs(self, pattern: str) -> Callable[[], bool]:
-        """Whether a statement like this (a regular expression) runs in a session of ours."""
-
-        def look() -> bool:
-            with self.server.connect() as connection:
-                for _ in range(_LOOKS):
-                    row = connection.execute(
-                        "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle'"
-                        " AND application_name LIKE 'guardian%%' AND query ~ %s",
-                        (pattern,),
-                    ).fetchone()
-                    if row != (0,):
-                        return True
-            return False
-
-        return look
 
 
 def run_inside(site: Site, *words: str) -> Outcome:
