@@ -173,12 +173,14 @@ def test_two_at_once_and_no_secret_on_a_command_line(noise: Restoring) -> None:
     dsn = noise.site.root / "dsn"
     dsn.write_text(noise.server.uri(name))
     words = ("restore", noise.backup, "--to-file", str(dsn), "--create", "--json")
-    process = replace(noise.site, environ=at("rows")).start(*words, "--no-compare", "--no-analyze")
+    process = replace(noise.site, environ=at("definitions")).start(
+        *words, "--no-compare", "--no-analyze"
+    )
     it = Standing(process, lambda: place_of(noise))
     seen: list[str] = []
     with ending(process):
         with all_the_while(lambda: seen.append(command_lines(family(process.pid)))):
-            it.comes_to("rows")
+            it.comes_to("definitions")  # which it makes by means of pg_restore
         seen.append(command_lines(family(process.pid)))
         assert "pg_restore" in seen[-1]
         assert noise.server.superuser.password not in "".join(seen)

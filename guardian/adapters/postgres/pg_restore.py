@@ -38,8 +38,9 @@ _STDERR_BYTES = 64 * 1024
 _WORDS = 300
 
 # Reads one line: its arrival means that the tool has been waited for. The pipe's end without one
-# means that guardian is dead; then the tool and the workers that it forked are ended.
-_GUARD = 'if read -r _; then exit 0; fi; kill -KILL -- "-$1" 2>/dev/null'
+# means that guardian is dead; then the tool and the workers that it forked are ended. There is no
+# ``--``: the kill of dash, Debian's /bin/sh, would take it for a process.
+_GUARD = 'if read -r _; then exit 0; fi; kill -KILL "-$1" 2>/dev/null'
 
 _LACKS = re.compile(
     r'role "?.*"? does not exist|extension ".*" is not available|'
