@@ -14,6 +14,8 @@ from psycopg import sql
 from support.compare import assert_same_database
 from support.drilling import verify_one
 from support.postgres import Database, PostgresServer
+from support.rebuilding import s3_section
+from support.s3 import RcloneS3
 from support.site import Site
 from support.zoo import create_zoo, drop_database
 
@@ -242,6 +244,41 @@ def test_rows_alone_in_one_transaction(
     for table in ("notes", "billing.invoices", "users", "log"):
         query = f"SELECT * FROM {table} ORDER BY 1"
         assert target.rows(query) == shop.rows(query)
+
+
+def test_parts_in_a_bucket(
+    shop: Database,
+    rclone_s3: RcloneS3,
+    fresh_database: Callable[..., Database],
+    tmp_path: Path,
+) -> None:
+    """Made, drilled, restored by us and by RESTORE.txt, and pruned with every part."""
+    bucket = rclone_s3.new_bucket("parts")
+    site = Site(tmp_path / "site", shop.dsn(), stores={"s3": s3_section(rclone_s3, bucket)})
+    with_jobs(site, 2, 2)
+    site.server["retention"] = {
+        "keep_last": 1,
+        "keep_within": "0d",
+        "keep_proven": 0,
+        **{f"keep_{period}": 0 for period in ("daily", "weekly", "monthly", "yearly")},
+    }
+    first = backed_up(site)["id"]
+    assert verify_one(site)["result"] == "proven"
+    (folder,) = (rclone_s3.root / bucket).rglob(first)
+    assert dumps_in(folder) == names(2)
+    target = fresh_database(shop.server)
+    assert restore(site, first, target)["compared"] == "content"
+    assert_same_database(shop.dsn(), target.dsn(), shop.server.bindir)
+    with EmbeddedServer(shop.server.bindir, cluster=ClusterOptions()) as server:
+        as_written(folder, site, server, 0)
+        assert_same_database(shop.dsn(), server.dsn(shop.name), shop.server.bindir)
+    second = backed_up(site)["id"]
+    pruned = site.run_here("backup", "prune", "--json")
+    assert pruned.code == 0, pruned.err
+    assert site.listed() == [second]
+    left = {path.parent.name for path in (rclone_s3.root / bucket).rglob("*") if path.is_file()}
+    assert left == {second}
+    assert verify_one(site)["result"] == "proven"
 
 
 @pytest.mark.parametrize("damage", ["lost", "swapped", "flipped", "cut"])
