@@ -12,7 +12,7 @@ from guardian.cli.main import say_error
 from guardian.errors import ExitCode, GuardianError, InterruptedRunError
 from guardian.model import ProofResult
 from guardian.units import format_duration
-from guardian.verify.trial import Finding, Outcome, SelfTestReport
+from guardian.verify.trial import Finding, Outcome, SelfTestReport, Trial
 
 if TYPE_CHECKING:
     from guardian.daemon.app import App
@@ -25,6 +25,7 @@ _COLOURS = {
     Outcome.NOT_APPLICABLE: "dim",
 }
 _SHOWN = 100
+_REFUSED = "refused"
 _REPORT_IT = (
     "THE DRILL MISSED DAMAGE. This is a defect of guardian: a backup that it calls proven may not "
     "be. Please report it, with the lines above and the versions that guardian doctor tells."
@@ -92,13 +93,26 @@ def _document(report: SelfTestReport, finding: Finding) -> dict[str, Any]:
         "store": report.store,
         "damage": trial.damage,
         "part": trial.part or None,
-        "expected": trial.expected.value,
-        "result": None if finding.result is None else finding.result.value,
+        "expected": _wanted(trial),
+        "result": _got(finding),
         "caught": None if skipped else finding.outcome is Outcome.CAUGHT,
         "outcome": finding.outcome.value,
         "seconds": finding.seconds,
         "reason": finding.reason,
     }
+
+
+def _wanted(trial: Trial) -> str:
+    return _REFUSED if trial.expected is None else trial.expected.value
+
+
+def _got(finding: Finding) -> str | None:
+    """What became of it; a document is refused or believed, all else has a drill's result."""
+    if finding.result is not None:
+        return finding.result.value
+    if finding.trial.expected is None and finding.outcome in {Outcome.CAUGHT, Outcome.MISSED}:
+        return _REFUSED if finding.outcome is Outcome.CAUGHT else "believed"
+    return None
 
 
 def _tell(report: SelfTestReport) -> None:
@@ -135,8 +149,8 @@ def _row(finding: Finding) -> list[str]:
     return [
         trial.damage,
         escape(trial.part),
-        trial.expected.value,
-        "" if finding.result is None else finding.result.value,
+        _wanted(trial),
+        _got(finding) or "",
         f"{finding.seconds:.1f}",
         f"[{colour}]{finding.outcome.value}[/]",
         escape(short if finding.outcome is not Outcome.MISSED else reason),

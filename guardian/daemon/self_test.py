@@ -33,6 +33,7 @@ from guardian.adapters.zstd import ZstdCompressor
 from guardian.backup.lease import LeaseKeeper
 from guardian.config.backing import VerifyConfig
 from guardian.daemon.scratch import PREFIX, PURPOSE, EmbeddedScratch, GivenScratch
+from guardian.daemon.signing import seals
 from guardian.errors import InconclusiveError, ScratchError
 from guardian.model import (
     BackupRecord,
@@ -86,6 +87,7 @@ def self_test(app: App, record: BackupRecord, store: str, progress: Progress) ->
             holder=holder,
             plan=DrillPlan(jobs=section.jobs, timeout=section.timeout),
             version=__version__,
+            seals=seals(app, store),
         )
         return SelfTest(bench).run(
             record.ref,

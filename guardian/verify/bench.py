@@ -24,6 +24,7 @@ from guardian.model import (
 from guardian.ports import Catalog, Clock, Compressor, Encryptor, Progress, Source, Store
 from guardian.restore.opening import BackupReader
 from guardian.verify.drill import Drill, DrillPlan
+from guardian.verify.intruding import Seals
 from guardian.verify.ports import ScratchServers, Workshops
 
 
@@ -44,7 +45,10 @@ class OwnThings:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Drills and backups for one self-test. ``store`` is where the user's backup lies."""
+    """Drills and backups for one self-test. ``store`` is where the user's backup lies.
+
+    ``seals`` is None where nothing need be signed.
+    """
 
     store: Store
     scratch: ScratchServers
@@ -57,6 +61,7 @@ class Bench:
     holder: Holder
     plan: DrillPlan
     version: str
+    seals: Seals | None = None
     quiet: Progress = field(init=False)
 
     def __post_init__(self) -> None:

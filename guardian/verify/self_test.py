@@ -6,10 +6,12 @@ we know of, on the fly or in copies, and drilled each time by the very code that
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from guardian.backup.fingerprint import decode_fingerprint
+from guardian.backup.manifest import encode_manifest
 from guardian.backup.recovery import read_manifest
 from guardian.errors import GuardianError, InconclusiveError, InterruptedRunError
 from guardian.model import (
@@ -30,6 +32,7 @@ from guardian.units import format_duration
 from guardian.verify.bench import Bench
 from guardian.verify.damaged_store import DamagedStore, ReadOnlyStore, replaced
 from guardian.verify.forging import Claim, ForgedSource
+from guardian.verify.intruding import CHANGED, MOVED, PIN, RECORD, STRIPPED, Intruder
 from guardian.verify.ports import Workshop
 from guardian.verify.trial import (
     FOREIGN,
@@ -110,9 +113,10 @@ class SelfTest:
         once = drilled.restore_seconds + drilled.compare_seconds
         seconds = drilled.seconds + (drills + _COPY_COST * copies) * once
         self._bench.progress.note(
-            f"{manifest.ref}: {_count(manifest)} trials: {len(trials) + len(manifest.parts)} with "
-            f"damaged bytes, one with a wrong key, and {copies} with a damaged copy of the "
-            f"database, each of which is dumped and drilled; about "
+            f"{manifest.ref}: {_count(self._bench, manifest)} trials: "
+            f"{len(trials) + len(manifest.parts)} with damaged bytes, "
+            f"{_forgeries(self._bench)} with forged documents, one with a wrong key, and {copies} "
+            "with a damaged copy of the database, each of which is dumped and drilled; about "
             f"{format_duration(max(1, round(seconds)))}"
         )
 
@@ -152,6 +156,8 @@ class _Series:
         yield self._try_swapped()
         for part in self._manifest.parts:
             yield self._try_foreign(part)
+        if self._bench.seals is not None:
+            yield from self._try_forgeries(Intruder(self._bench.seals, self._manifest))
 
     def _restore(self) -> None:
         fingerprint = self._claim.fingerprint
@@ -194,6 +200,32 @@ class _Series:
             return self._judged(trial, lambda: self._drill(damaged, self._bench.encryptor))
 
         return self._tried(trial, work)
+
+    # --- forged documents ---------------------------------------------------------------------
+
+    def _try_forgeries(self, intruder: Intruder) -> Iterator[Finding]:
+        def drilled(trial: Trial, store: Store | None) -> Finding:
+            if store is None:
+                return not_applicable(trial, "this host signs nothing")
+            return self._judged(trial, lambda: self._drill(store, self._bench.encryptor))
+
+        now = self._bench.clock.now()
+        proven = ProofRecord(
+            backup=self._manifest.id,
+            store=self._bench.store.name,
+            result=ProofResult.PROVEN,
+            at=now,
+        )
+        digest = hashlib.sha256(encode_manifest(self._manifest)).hexdigest()
+        tries: tuple[tuple[Trial, Callable[[], Finding]], ...] = (
+            (CHANGED, lambda: drilled(CHANGED, intruder.changed(stripped=False))),
+            (STRIPPED, lambda: drilled(STRIPPED, intruder.changed(stripped=True))),
+            (MOVED, lambda: drilled(MOVED, intruder.moved())),
+            (RECORD, lambda: intruder.record(proven, digest)),
+            (PIN, lambda: intruder.pin(now)),
+        )
+        for trial, work in tries:
+            yield self._tried(trial, work)
 
     # --- damaged databases --------------------------------------------------------------------
 
@@ -272,7 +304,9 @@ class _Series:
 
     def _tried(self, trial: Trial, work: Callable[[], Finding]) -> Finding:
         self._number += 1
-        label = f"self-test {self._number} of {_count(self._manifest)}: {_title(trial)}"
+        label = (
+            f"self-test {self._number} of {_count(self._bench, self._manifest)}: {_title(trial)}"
+        )
         self._bench.progress.begin(label)
         began = self._bench.clock.monotonic()
         try:
@@ -303,9 +337,14 @@ def _claim(bench: Bench, manifest: Manifest) -> Claim:
     return Claim(manifest, fingerprint, globals_sql[0] if globals_sql else None)
 
 
-def _count(manifest: Manifest) -> int:
-    """How many trials there are: bytes, a wrong key, databases, a swap, parts of another backup."""
-    return len(stored_trials(manifest)) + 1 + len(DatabaseDamage) + 1 + len(manifest.parts)
+def _count(bench: Bench, manifest: Manifest) -> int:
+    """How many trials: bytes, a wrong key, databases, a swap, another backup's parts, forgeries."""
+    damages = len(stored_trials(manifest)) + 1 + len(DatabaseDamage) + 1 + len(manifest.parts)
+    return damages + _forgeries(bench)
+
+
+def _forgeries(bench: Bench) -> int:
+    return 0 if bench.seals is None else 5
 
 
 def _title(trial: Trial) -> str:

@@ -53,7 +53,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One damage, and what a drill must make of it.
+    """One damage, and what a drill must make of it; None for a document that must be refused.
 
     ``part`` is the damaged part of the backup, or the object of the database. ``naming`` are the
     names, any of which the drill must tell: in its reason, or for a mismatch among the differences.
@@ -61,7 +61,7 @@ class Trial:
 
     damage: str
     part: str
-    expected: ProofResult
+    expected: ProofResult | None
     naming: tuple[str, ...] = ()
 
 

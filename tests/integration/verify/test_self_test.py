@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -58,9 +59,20 @@ def self_test(site: Site, *words: str, code: int) -> list[dict[str, Any]]:
     return list(outcome.json)
 
 
-def assert_all_caught(trials: list[dict[str, Any]]) -> None:
+FORGED = {
+    "a forged manifest": "unrestorable",
+    "a manifest without its signature": "unrestorable",
+    "another backup's signed manifest": "unrestorable",
+    "a forged record of a drill": "refused",
+    "a forged pin": "refused",
+}
+
+
+def assert_all_caught(trials: list[dict[str, Any]], *, signed: bool) -> None:
     assert [one for one in trials if not one["caught"]] == []
-    undamaged, *damaged = trials
+    forged = {one["damage"]: one["result"] for one in trials if one["damage"] in FORGED}
+    assert forged == (FORGED if signed else {})
+    undamaged, *damaged = [one for one in trials if one["damage"] not in FORGED]
     assert undamaged["result"] == "proven"
     assert {one["result"] for one in damaged} == {"unrestorable", "inconclusive", "mismatch"}
     logical = {one["damage"]: one["part"] for one in damaged if one["result"] == "mismatch"}
@@ -80,7 +92,7 @@ def test_the_demo_with_keys_in_a_folder_on_a_given_server(
     assert site.back_up().code == 0
     before, listed = snapshot_of(site.store), site.listed()
     try:
-        assert_all_caught(self_test(site, code=0))
+        assert_all_caught(self_test(site, code=0), signed=False)
     finally:
         pg15.drop_database(database.name)
     assert snapshot_of(site.store) == before
@@ -101,7 +113,7 @@ def test_the_zoo_with_a_passphrase_in_a_bucket_on_a_server_of_its_own(
     try:
         assert site.back_up().code == 0
         before = snapshot_of(rclone_s3.root / bucket)
-        assert_all_caught(self_test(site, code=0))
+        assert_all_caught(self_test(site, code=0), signed=True)
         assert snapshot_of(rclone_s3.root / bucket) == before
         assert list(scratch.iterdir()) == []
     finally:
@@ -129,7 +141,33 @@ def test_a_drill_that_compares_nothing_is_found_out(site: Site) -> None:
         if damage != "a sequence behind"  # it has no sequence
     ]
     assert "about " in done.stderr  # how long it will take
-    assert "1 of 24" in done.stderr
+    assert "1 of 29" in done.stderr
+
+
+def test_a_guardian_that_believes_every_signature_is_found_out(site: Site) -> None:
+    """Each forgery is missed, but for the manifest that names another backup itself."""
+    believing = "import guardian.adapters.stores.signed as signed"
+    believing += "; signed.SignedStore._judge = lambda *_: None"
+    start = f"{believing}; from guardian.cli.main import main; main()"
+    words = ["--config", str(site.config), "verify", "--self-test", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", start, *words],
+        env=site.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    found = {
+        one["damage"]: one["result"] for one in json.loads(done.stdout) if one["caught"] is False
+    }
+    # The catalog knows the manifest, so the drill itself still sees that it is another one.
+    assert found == {
+        "a forged manifest": "unrestorable",
+        "a manifest without its signature": "unrestorable",
+        "a forged record of a drill": "believed",
+        "a forged pin": "believed",
+    }
 
 
 def test_a_backup_without_a_fingerprint_leaves_it_without_an_answer(
