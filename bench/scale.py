@@ -207,7 +207,7 @@ def pruned(task: Task) -> dict[str, Any]:
 
 def listed(task: Task) -> dict[str, Any]:
     """``guardian backup list``: every backup that the catalog knows."""
-    assert len(task.catalog().backups()) == task.backups
+    assert sum(1 for _ in task.catalog().each_backup()) == task.backups
     return {}
 
 

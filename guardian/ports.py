@@ -318,6 +318,14 @@ class Catalog(Protocol):
     ) -> Sequence[BackupRecord]:
         """Backups that lie in at least one store, newest snapshot first."""
 
+    def each_backup(
+        self, server: str | None = None, database: str | None = None
+    ) -> Iterator[BackupRecord]:
+        """The same one after another, in bounded memory: as they are when their turn comes.
+
+        No transaction is open while the caller has one in its hands.
+        """
+
     def newest_backups(self, server: str | None = None) -> Sequence[BackupRecord]:
         """The newest snapshot of each database that lies in at least one store, newest first."""
 
@@ -328,6 +336,9 @@ class Catalog(Protocol):
 
     def backup(self, backup: BackupId) -> BackupRecord | None:
         """One try or backup by its id."""
+
+    def records(self, wanted: Sequence[BackupId]) -> Sequence[BackupRecord]:
+        """Those of these tries and backups that are known, in no particular order."""
 
     def proven_before(self, ref: DatabaseRef, instant: datetime) -> BackupRecord | None:
         """The newest proven backup of an earlier snapshot that lies in at least one store."""

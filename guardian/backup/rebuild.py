@@ -5,10 +5,13 @@ catalog believes to lie in a store, and does not lie there any more, is forgotte
 catalog alone knows (tries that failed, events, leases, pins of its own) stays. Doing it again
 changes nothing, and it may run beside backups, drills and prunes:
 
-- *First every store is read, then the catalog told*, a database at a time, under the lease that
-  pruning needs: it never decides about a backup whose pin or failed drill is not taken in yet.
+- *A database at a time*, out of all stores, under the lease that pruning needs: it never decides
+  about a backup whose pin or failed drill is not taken in yet.
+- *Some backups at a time*: they are read, and the catalog is told of them, before the next are, so
+  that memory does not grow with their number. Interrupted, it has taken in what it has read; the
+  next one goes through all of it again.
 - *A try that runs is left to its process*: its manifest may still be taken back.
-- *The reading was a while ago*: what came or went since is asked of the store again.
+- *What came or went since the listing* is asked of the store again.
 - *A store that cannot be listed changes nothing about its copies.*
 """
 
@@ -16,14 +19,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.manifest import manifest_key
 from guardian.backup.rebuild_result import RebuildResult, RebuiltStore
-from guardian.backup.stocktaking import READERS, Stock, StockedBackup, take_stock
+from guardian.backup.stocktaking import READERS, Batch, Stock, StockedBackup
 from guardian.errors import AlreadyRunningError, ManifestError, StoreError
 from guardian.model import (
     BackupId,
@@ -34,7 +39,6 @@ from guardian.model import (
     Manifest,
     ProofRecord,
     RunStatus,
-    StoredObject,
 )
 from guardian.ports import Catalog, Clock, Progress, Store
 from guardian.units import counted
@@ -64,42 +68,64 @@ def rebuild(
         AlreadyRunningError: another rebuild is at work.
         CatalogError: the catalog cannot be used.
     """
-    with LeaseKeeper(catalog, "catalog:rebuild", holder, LEASE_TTL) as keeper:
-        stocks = []
-        for store in stores:
-            keeper.check()
-            stocks.append(take_stock(store, clock.now(), progress))
-        # Tries whose process died: whole ones are taken in below, parts are swept by pruning.
-        catalog.recover_runs(clock.now())
-        return _Rebuilding(catalog, clock, holder, stocks).run(keeper)
+    pool = ThreadPoolExecutor(READERS, thread_name_prefix="stocktaking")
+    try:
+        with LeaseKeeper(catalog, "catalog:rebuild", holder, LEASE_TTL) as keeper:
+            stocks = [Stock(store, pool) for store in stores]
+            for stock in stocks:
+                keeper.check()
+                progress.begin(f"listing {stock.store.name}")
+                stock.look_through()
+            # Tries whose process died: whole ones are taken in below, parts are swept by pruning.
+            catalog.recover_runs(clock.now())
+            return _Rebuilding(catalog, clock, holder, stocks, progress).run(keeper)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(slots=True)
+class _Once:
+    """What was taken in of one database, each thing once however many stores have it."""
+
+    backups: set[BackupId] = field(default_factory=set)
+    proofs: set[_Identity] = field(default_factory=set)
+    pins: set[BackupId] = field(default_factory=set)
+
+    def counts(self) -> Mapping[str, int]:
+        """How many of each."""
+        names = ("backups", "proofs", "pins")
+        return {name: len(getattr(self, name)) for name in names}
 
 
 class _Rebuilding:
-    """One rebuild, after all stores were read."""
+    """One rebuild, after all stores were looked through."""
 
     def __init__(
-        self, catalog: Catalog, clock: Clock, holder: Holder, stocks: Sequence[Stock]
+        self,
+        catalog: Catalog,
+        clock: Clock,
+        holder: Holder,
+        stocks: Sequence[Stock],
+        progress: Progress,
     ) -> None:
         self._catalog = catalog
         self._clock = clock
         self._holder = holder
         self._stocks = stocks
-        self._found = [_by_database(stock.backups) for stock in stocks]
+        self._progress = progress
         self._counts = {stock.store.name: Counter[str]() for stock in stocks}
         self._believed = Counter[str]()
-        self._tries: dict[BackupId, BackupRecord] = {}
-        self._backups: set[BackupId] = set()
-        self._proofs: set[_Identity] = set()
-        self._pins: set[BackupId] = set()
-        self._problems = [line for stock in stocks for line in stock.damaged]
-        self._notes = [line for stock in stocks for line in stock.notes]
+        self._once = Counter[str]()
+        self._problems: list[str] = []
+        self._notes: list[str] = []
 
     def run(self, keeper: LeaseKeeper) -> RebuildResult:
-        """Tell the catalog, a database at a time."""
-        refs = {ref for found in self._found for ref in found}
-        # After the listing: a try that has begun since cannot be in it.
-        self._tries = {record.id: record for record in self._catalog.tries()}
-        refs |= {record.ref for record in self._tries.values() if record.stores}
+        """Take in all, a database at a time."""
+        refs = {ref for stock in self._stocks for ref in stock.databases}
+        refs |= {record.ref for record in self._catalog.newest_backups()}
+        manifests = sum(stock.databases.total() for stock in self._stocks)
+        size = sum(stock.manifest_bytes for stock in self._stocks)
+        self._progress.begin(f"reading {counted(manifests, 'manifest')}", size)
         for ref in sorted(refs):
             keeper.check()
             try:
@@ -122,43 +148,54 @@ class _Rebuilding:
                 self._clock.sleep(1.0)
 
     def _take_in_database(self, ref: DatabaseRef, lease: LeaseKeeper) -> None:
-        for stock, found in zip(self._stocks, self._found, strict=True):
-            self._take_in_store(stock.store, ref, found.get(ref, ()), lease)
-        for record in self._catalog.backups(ref.server, ref.database):
-            for stock in self._stocks:
+        once = _Once()
+        try:
+            seen = [self._take_in_store(stock, ref, once, lease) for stock in self._stocks]
+        finally:
+            self._once.update(once.counts())
+        for record in self._catalog.each_backup(ref.server, ref.database):
+            for stock, there in zip(self._stocks, seen, strict=True):
                 if stock.store.name in record.stores:
                     lease.check()
-                    self._settle(stock, record)
+                    self._settle(stock, record, there)
 
     def _take_in_store(
-        self, store: Store, ref: DatabaseRef, found: Sequence[StockedBackup], lease: LeaseKeeper
+        self, stock: Stock, ref: DatabaseRef, once: _Once, lease: LeaseKeeper
+    ) -> AbstractSet[BackupId]:
+        """What one store holds of the database. Returns all that have a manifest there."""
+        seen: set[BackupId] = set()
+        for batch in stock.batches(ref):
+            lease.check()
+            seen.update(batch)
+            self._take_in_batch(stock, ref, batch, once, lease)
+        return seen
+
+    def _take_in_batch(
+        self, stock: Stock, ref: DatabaseRef, batch: Batch, once: _Once, lease: LeaseKeeper
     ) -> None:
-        """What one store holds of the database: manifests first, then what lies beside them."""
-        counts = self._counts[store.name]
-        tries = {one.id: one for one in self._catalog.tries(ref.server, ref.database)}
-        taken: list[tuple[StockedBackup, BackupRecord | None]] = []
-        new: list[StockedBackup] = []
-        for one in found:
+        """Read some, then tell the catalog: each manifest, then what lies beside it."""
+        name, counts = stock.store.name, self._counts[stock.store.name]
+        # After the listing: a try that has begun since cannot be in it.
+        known = {record.id: record for record in self._catalog.records(list(batch))}
+        before = {backup: self._remembered(backup) for backup in known}
+        new = {
+            backup
+            for backup in batch
+            if before.get(backup) is None or name not in known[backup].stores
+        }
+        for one in stock.read(batch, new, ref, self._clock.now(), self._progress):
             lease.check()
-            manifest = one.copy.manifest
-            record = tries.get(manifest.id) or self._tries.get(manifest.id)
-            before = None if record is None else self._remembered(manifest.id)
-            if not self._fits(store, manifest, record, before):
+            backup = one.manifest.id
+            record = known.get(backup)
+            if not self._fits(stock.store, one.manifest, record, before.get(backup)):
                 continue
-            if record is None or before is None or store.name not in record.stores:
-                self._catalog.import_manifest(manifest, store.name, one.copy.locked_until)
-                new.append(one)
-            taken.append((one, record))
-        gone = self._gone(store, new)
-        for one, record in taken:
-            lease.check()
-            if one.copy.manifest.id in gone:
-                continue
-            self._backups.add(one.copy.manifest.id)
+            if backup in new:
+                self._catalog.import_manifest(one.manifest, name, one.locked_until)
+                counts["added"] += 1
+            once.backups.add(backup)
             counts["backups"] += 1
-            self._take_in_proofs(one, counts)
-            self._take_in_pin(one, record, counts)
-        counts["added"] += len(new) - len(gone)
+            self._take_in_pin(one, record, once, counts)
+            self._take_in_proofs(one, once, counts)
 
     def _fits(
         self,
@@ -186,33 +223,10 @@ class _Rebuilding:
         except ManifestError:
             return None  # damaged in the catalog: the store's is taken in over it
 
-    def _gone(self, store: Store, new: Sequence[StockedBackup]) -> set[BackupId]:
-        """Look again for what was taken in: the reading was a while ago. Forget what is gone."""
-
-        def look(one: StockedBackup) -> StoredObject | StoreError | None:
-            manifest = one.copy.manifest
-            try:
-                return store.stat(manifest_key(manifest.ref, manifest.id))
-            except StoreError as error:
-                return error
-
-        gone = set()
-        with ThreadPoolExecutor(READERS, thread_name_prefix=f"look {store.name}") as pool:
-            for one, stored in zip(new, pool.map(look, new), strict=True):
-                manifest, locked_until = one.copy.manifest, one.copy.locked_until
-                if isinstance(stored, StoreError):
-                    self._problems.append(f"{manifest.id} was not looked at again: {stored}")
-                elif stored is None:
-                    self._catalog.forget_copy(manifest.id, store.name, self._clock.now())
-                    gone.add(manifest.id)
-                elif stored.locked_until not in {None, locked_until}:
-                    self._catalog.import_manifest(manifest, store.name, stored.locked_until)
-        return gone
-
-    def _take_in_proofs(self, found: StockedBackup, counts: Counter[str]) -> None:
+    def _take_in_proofs(self, found: StockedBackup, once: _Once, counts: Counter[str]) -> None:
         if not found.proofs:
             return
-        backup = found.copy.manifest.id
+        backup = found.manifest.id
         known = {_identity(one) for one in self._catalog.proofs(backup)}
         latest = self._clock.now() + CLOCK_MARGIN
         for proof in reversed(found.proofs):
@@ -223,25 +237,29 @@ class _Rebuilding:
                 continue
             if _identity(proof) not in known:
                 self._catalog.record_proof(proof)
-            self._proofs.add(_identity(proof))
+            once.proofs.add(_identity(proof))
             counts["proofs"] += 1
 
     def _take_in_pin(
-        self, found: StockedBackup, record: BackupRecord | None, counts: Counter[str]
+        self,
+        found: StockedBackup,
+        record: BackupRecord | None,
+        once: _Once,
+        counts: Counter[str],
     ) -> None:
         pin = found.pin
         if pin is None:
             return
         if record is None or not record.kept:
             self._catalog.pin(pin.backup, pin.at, pin.by, pin.why)
-        self._pins.add(pin.backup)
+        once.pins.add(pin.backup)
         counts["pins"] += 1
 
-    def _settle(self, stock: Stock, record: BackupRecord) -> None:
+    def _settle(self, stock: Stock, record: BackupRecord, seen: AbstractSet[BackupId]) -> None:
         """Forget a copy that the catalog believes in, if it is surely not there."""
         store = stock.store
         self._believed[store.name] += 1
-        if stock.error is not None or record.id in stock.seen:
+        if stock.error is not None or record.id in seen:
             return
         try:
             # It may have been finished since the listing.
@@ -263,6 +281,8 @@ class _Rebuilding:
         for stock in self._stocks:
             name, counts = stock.store.name, self._counts[stock.store.name]
             counts["damaged"] += len(stock.damaged)
+            self._problems += [*stock.damaged, *stock.problems]
+            self._notes += stock.notes
             if stock.error is not None:
                 self._problems.append(f"store {name} was not read in full: {stock.error}")
             if counts["forgotten"] and counts["forgotten"] == self._believed[name]:
@@ -272,23 +292,17 @@ class _Rebuilding:
                 )
             told = RebuiltStore(name, unfinished=stock.unfinished, error=stock.error, **counts)
             stores.append(told)
-        text = f"found in {counted(len(stores), 'store')}: {counted(len(self._backups), 'backup')}"
+        backups = counted(self._once["backups"], "backup")
+        text = f"found in {counted(len(stores), 'store')}: {backups}"
         self._catalog.record_event(Event(self._clock.now(), "catalog.rebuilt", text))
         return RebuildResult(
             stores=tuple(stores),
-            backups=len(self._backups),
-            proofs=len(self._proofs),
-            pins=len(self._pins),
+            backups=self._once["backups"],
+            proofs=self._once["proofs"],
+            pins=self._once["pins"],
             problems=tuple(self._problems),
             notes=tuple(self._notes),
         )
-
-
-def _by_database(found: Sequence[StockedBackup]) -> Mapping[DatabaseRef, list[StockedBackup]]:
-    backups: dict[DatabaseRef, list[StockedBackup]] = {}
-    for one in found:
-        backups.setdefault(one.copy.manifest.ref, []).append(one)
-    return backups
 
 
 def _identity(proof: ProofRecord) -> _Identity:

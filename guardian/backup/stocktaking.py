@@ -1,101 +1,148 @@
-"""Everything that one store holds, for a catalog that is made anew from the stores alone.
+"""What the stores hold, for a catalog that is made anew from the stores alone.
 
 Unlike a survey for pruning it trusts no catalog, reads every manifest with what lies beside it, and
-goes on after one that cannot be read. It changes nothing.
+goes on after one that cannot be read. It changes nothing, and holds some backups at a time: a
+bucket with a hundred thousand of them needs no more memory than one with a thousand.
 """
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from guardian.backup.kept_file import KEPT_NAME, KeptNote
-from guardian.backup.manifest import MANIFEST_NAME
+from guardian.backup.manifest import MANIFEST_NAME, database_prefix, manifest_key
 from guardian.backup.pins import pin_to_be_safe
 from guardian.backup.proof_file import is_proof_name
 from guardian.backup.proofs import fitting_proofs
 from guardian.backup.recovery import read_hashed_manifest
-from guardian.backup.survey import Copy, copy_of, folders, is_ours
+from guardian.backup.survey import copy_of, folders, is_ours
 from guardian.errors import ManifestError, SignatureError, StoreError, StoreNotFoundError
 from guardian.model import BackupId, DatabaseRef, Manifest, ProofRecord, StoredObject
 from guardian.ports import Progress, Store
-from guardian.units import counted
 
 READERS = 8
 """Threads that read a store: a bucket answers each request after some 50 ms."""
 
+BATCH = 256
+"""So many backups are held at a time."""
+
 _PATIENCE = 2 * READERS
 """After so many failures in a row the store is taken to be away: each may have cost minutes."""
+
+Batch = dict[BackupId, dict[str, StoredObject]]
+"""Some backups of one database, each with the objects of its folder by their names."""
 
 
 @dataclass(frozen=True, slots=True)
 class StockedBackup:
     """One backup that lies whole in a store, with the drills and the pin told beside it."""
 
-    copy: Copy
+    manifest: Manifest
+    locked_until: datetime | None = None
     proofs: tuple[ProofRecord, ...] = ()
     pin: KeptNote | None = None
 
 
-@dataclass(slots=True)
 class Stock:
-    """What one store holds.
+    """What one store holds, read a database at a time, by a pool of threads.
 
-    ``seen`` are all backups with a manifest, also those that ``damaged`` says a line of each.
-    ``unfinished`` counts folders with parts and no manifest. ``error`` says why the store could not
-    be listed, or was given up; then nothing may be concluded from what is missing here.
+    ``databases`` counts the backups of each. ``unfinished`` counts folders with parts and no
+    manifest, of what was read so far; ``damaged``, ``problems`` and ``notes`` are a line each.
+    ``error`` says why the store could not be listed, or was given up; then nothing may be
+    concluded from what is missing here. No method raises anything of the store's.
     """
 
-    store: Store
-    backups: list[StockedBackup] = field(default_factory=list)
-    seen: set[BackupId] = field(default_factory=set)
-    unfinished: int = 0
-    damaged: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    error: str | None = None
+    def __init__(self, store: Store, pool: Executor) -> None:
+        self.store = store
+        self.databases = Counter[DatabaseRef]()
+        self.manifest_bytes = 0
+        self.unfinished = 0
+        self.damaged: list[str] = []
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.error: str | None = None
+        self._pool = pool
+        self._health = _Health()
 
-
-def take_stock(store: Store, now: datetime, progress: Progress) -> Stock:
-    """Read one store in full. Raises nothing of the store's: what failed is in the result."""
-    stock = Stock(store)
-    progress.begin(f"listing {store.name}")
-    try:
-        listed = folders(store.list())
-    except StoreError as error:
-        stock.error = str(error)
-        return stock
-    whole = {key: parts for key, parts in listed.items() if MANIFEST_NAME in parts}
-    stock.seen = {backup for _, backup in whole}
-    stock.unfinished = sum(
-        any(map(is_ours, parts)) for key, parts in listed.items() if key not in whole
-    )
-
-    sizes = {key: parts[MANIFEST_NAME].size for key, parts in whole.items()}
-    label = f"reading {counted(len(whole), 'manifest')} in {store.name}"
-    progress.begin(label, sum(sizes.values()))
-    health = _Health()
-
-    def read(item: tuple[tuple[DatabaseRef, BackupId], dict[str, StoredObject]]) -> _Reading:
-        reading = _Reading(store, *item[0], health)
-        if health.error is None:
-            reading.read(item[1], now)
-        progress.advance(sizes[item[0]])
-        return reading
-
-    with ThreadPoolExecutor(READERS, thread_name_prefix=f"stock {store.name}") as pool:
+    def look_through(self) -> None:
+        """List all of it, to know the databases; nothing else is kept."""
         try:
-            for reading in pool.map(read, whole.items()):
-                stock.damaged += reading.damaged
-                stock.notes += reading.notes
-                stock.backups += reading.found
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    if health.error is not None:
-        stock.error = f"given up after {_PATIENCE} failures in a row, the last: {health.error}"
-    return stock
+            for (ref, _), parts in _by_folder(self.store.list()):
+                whole = parts.get(MANIFEST_NAME)
+                self.databases[ref] += whole is not None
+                self.manifest_bytes += 0 if whole is None else whole.size
+        except StoreError as error:
+            self.error = str(error)
+            self.databases.clear()
+
+    def batches(self, ref: DatabaseRef) -> Iterator[Batch]:
+        """The database's backups that have a manifest. Ends early once there is an ``error``."""
+        if self.error is not None:
+            return
+        batch: Batch = {}
+        found = False
+        try:
+            for (of, backup), parts in _by_folder(self.store.list(database_prefix(ref))):
+                if of != ref:
+                    continue
+                if MANIFEST_NAME not in parts:
+                    self.unfinished += any(map(is_ours, parts))
+                    continue
+                found = True
+                batch[backup] = parts
+                if len(batch) == BATCH:
+                    yield batch
+                    batch = {}
+                if self._health.error is not None:
+                    return  # given up meanwhile, by read
+        except StoreError as error:
+            self.error = str(error)
+        if batch:
+            yield batch
+        if self.databases[ref] and not found and self.error is None:
+            # No retention takes the last one: a disk was unmounted, or somebody is deleting.
+            self.error = f"the backups of {ref} went away while they were read"
+
+    def read(
+        self, batch: Batch, new: Iterable[BackupId], ref: DatabaseRef, now: datetime, told: Progress
+    ) -> list[StockedBackup]:
+        """What is whole of a batch; ``new`` ones are looked at again, for locks.
+
+        A listing of a bucket does not tell of those.
+        """
+        fresh = frozenset(new)
+
+        def read(backup: BackupId) -> _Reading:
+            reading = _Reading(self.store, ref, backup, self._health)
+            if self._health.error is None:
+                reading.read(batch[backup], now, is_new=backup in fresh)
+            told.advance(batch[backup][MANIFEST_NAME].size)
+            return reading
+
+        found = []
+        for reading in self._pool.map(read, batch):
+            self.damaged += reading.damaged
+            self.problems += reading.problems
+            self.notes += reading.notes
+            found += reading.found
+        if self._health.error is not None:
+            last = self._health.error
+            self.error = f"given up after {_PATIENCE} failures in a row, the last: {last}"
+        return found
+
+
+def _by_folder(
+    listed: Iterable[StoredObject],
+) -> Iterator[tuple[tuple[DatabaseRef, BackupId], dict[str, StoredObject]]]:
+    """Backups out of a listing, as it comes: stores list in order of key, so folder by folder."""
+    for _, group in groupby(listed, key=lambda one: one.key.rpartition("/")[0]):
+        yield from folders(group).items()
 
 
 class _Health:
@@ -127,9 +174,10 @@ class _Reading:
         self._health = health
         self.found: list[StockedBackup] = []
         self.damaged: list[str] = []
+        self.problems: list[str] = []
         self.notes: list[str] = []
 
-    def read(self, parts: dict[str, StoredObject], now: datetime) -> None:
+    def read(self, parts: dict[str, StoredObject], now: datetime, *, is_new: bool) -> None:
         store, ref, backup = self._store, self._ref, self._backup
         try:
             manifest, sha256 = read_hashed_manifest(store, ref, backup)
@@ -149,7 +197,17 @@ class _Reading:
         names = sorted(filter(is_proof_name, parts))
         proofs = fitting_proofs(store, ref, backup, sha256, names, self.notes.append)
         pin = self._pin(now) if KEPT_NAME in parts else None
-        self.found.append(StockedBackup(copy, tuple(proofs), pin))
+        locked_until = copy.locked_until
+        if is_new:
+            try:
+                stored = store.stat(manifest_key(ref, backup))
+            except StoreError as error:
+                self.problems.append(f"{backup} was not looked at again: {error}")
+            else:
+                if stored is None:
+                    return  # somebody has just deleted it
+                locked_until = stored.locked_until or locked_until
+        self.found.append(StockedBackup(manifest, locked_until, tuple(proofs), pin))
 
     def _pin(self, now: datetime) -> KeptNote | None:
         pin, told = pin_to_be_safe(self._store, self._ref, self._backup, now)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from guardian.backup.kept_file import KEPT_NAME
 from guardian.backup.manifest import (
@@ -136,6 +137,7 @@ def folders(listed: Iterable[StoredObject]) -> Folders:
     return found
 
 
+@lru_cache(maxsize=64)  # asked for each object of a folder in turn
 def started_at(backup: BackupId) -> datetime | None:
     """The time in a backup's id; None for digits that are no time, so none of ours."""
     try:

@@ -679,6 +679,29 @@ def test_the_newest_backup_of_each_database(catalog):
     assert list(catalog.newest_backups("nowhere")) == []
 
 
+def test_each_backup_is_given_as_it_is_when_its_turn_comes(catalog):
+    fill(catalog, 1200, [DatabaseRef("main", "mina")])
+    given = catalog.each_backup()
+    assert next(given).id == backup_id(1199)
+    for store in ("local", "offsite"):
+        catalog.forget_copy(backup_id(3), store, START)
+    catalog.pin(backup_id(2), START, "ada")
+    rest = {one.id: one for one in given}
+    assert list(rest) == [backup_id(number) for number in reversed(range(1199)) if number != 3]
+    assert rest[backup_id(2)].kept
+    assert list(catalog.each_backup("nowhere")) == []
+
+
+def test_records_of_some_ids(catalog):
+    fill(catalog, 1200, [DatabaseRef("main", "mina")])
+    failed(catalog, 1300, START)
+    wanted = [backup_id(number) for number in (3, 1199, 1300, 7777)]
+    found = {one.id: one for one in catalog.records(wanted)}
+    assert found == {one: catalog.backup(one) for one in wanted[:3]}
+    assert len(catalog.records([backup_id(number) for number in range(2000)])) == 1201
+    assert list(catalog.records([])) == []
+
+
 def test_five_thousand_backups_are_listed(catalog):
     refs = [DatabaseRef("main", f"db{number}") for number in range(5)]
     fill(catalog, 5000, refs)
@@ -686,6 +709,8 @@ def test_five_thousand_backups_are_listed(catalog):
     assert [one.id for one in found] == [backup_id(number) for number in reversed(range(5000))]
     assert all(one.stores == ("local", "offsite") for one in found)
     assert len(catalog.backups("main", "db3")) == 1000
+    assert list(catalog.each_backup()) == list(found)
+    assert list(catalog.each_backup("main", "db3")) == list(catalog.backups("main", "db3"))
     newest = catalog.backups("main", "db3", 2)
     assert [one.id for one in newest] == [backup_id(4998), backup_id(4993)]
     assert newest[0].stores == ("local", "offsite")

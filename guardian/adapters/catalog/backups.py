@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
@@ -99,6 +100,21 @@ def in_stores(
 ) -> list[BackupRecord]:
     """Backups that lie in at least one store, newest snapshot first."""
     return listing(connection, LIES_SOMEWHERE, server=server, database=database, limit=limit)
+
+
+def order_of(connection: Connection, server: str | None, database: str | None) -> Sequence[int]:
+    """The numbers of all backups that lie in at least one store, newest snapshot first."""
+    query = select(BACKUPS.c.number).where(LIES_SOMEWHERE)
+    if server is not None:
+        query = query.where(BACKUPS.c.server == server)
+    if database is not None:
+        query = query.where(BACKUPS.c.database == database)
+    return array("q", connection.execute(query.order_by(*_NEWEST_SNAPSHOT)).scalars())
+
+
+def numbered(connection: Connection, numbers: Sequence[int]) -> list[BackupRecord]:
+    """Those of these backups that still lie in a store, newest snapshot first."""
+    return listing(connection, LIES_SOMEWHERE, BACKUPS.c.number.in_(list(numbers)))
 
 
 def newest_of_each(connection: Connection, server: str | None) -> list[BackupRecord]:

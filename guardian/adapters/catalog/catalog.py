@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Select, delete, insert, select, update
 
@@ -34,6 +34,11 @@ from guardian.model import (
 from guardian.ports import Clock
 
 BUSY_TIMEOUT = timedelta(seconds=10)
+
+_CHUNK = 500
+"""Records in one query: SQLite took 999 parameters for a long time."""
+
+_One = TypeVar("_One")
 
 
 def open_catalog(
@@ -147,6 +152,17 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
         with self._database.reading() as connection:
             return backups.in_stores(connection, server, database, limit)
 
+    def each_backup(
+        self, server: str | None = None, database: str | None = None
+    ) -> Iterator[BackupRecord]:
+        """The same one after another: all places in the order at once, records some at a time."""
+        with self._database.reading() as connection:
+            numbers = backups.order_of(connection, server, database)
+        for chunk in _chunks(numbers):
+            with self._database.reading() as connection:
+                found = backups.numbered(connection, chunk)
+            yield from found
+
     def newest_backups(self, server: str | None = None) -> Sequence[BackupRecord]:
         """The newest snapshot of each database that lies in at least one store, newest first."""
         with self._database.reading() as connection:
@@ -165,6 +181,14 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
         """One try or backup by its id."""
         with self._database.reading() as connection:
             return backups.one(connection, backup)
+
+    def records(self, wanted: Sequence[BackupId]) -> Sequence[BackupRecord]:
+        """Those of these tries and backups that are known."""
+        found: list[BackupRecord] = []
+        with self._database.reading() as connection:
+            for chunk in _chunks(wanted):
+                found += backups.listing(connection, BACKUPS.c.id.in_(chunk))
+        return found
 
     def proven_before(self, ref: DatabaseRef, instant: datetime) -> BackupRecord | None:
         """The newest proven backup of an earlier snapshot that lies in at least one store."""
@@ -284,3 +308,8 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
                 if lease.name.startswith(name_prefix)
                 and not rules.is_free(lease, now, self._is_alive)
             ]
+
+
+def _chunks(sequence: Sequence[_One]) -> Iterator[Sequence[_One]]:
+    for start in range(0, len(sequence), _CHUNK):
+        yield sequence[start : start + _CHUNK]

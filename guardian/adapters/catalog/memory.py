@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -138,6 +138,16 @@ class MemoryCatalog(MemoryWatch, MemoryEscalation, MemoryHistory, MemoryTrend):
         with self._lock:
             return self._backups(server, database)[:limit]
 
+    def each_backup(
+        self, server: str | None = None, database: str | None = None
+    ) -> Iterator[BackupRecord]:
+        """The same one after another, as they are when their turn comes."""
+        for known in self.backups(server, database):
+            with self._lock:
+                found = self._records[known.id]
+            if found.stores:
+                yield found
+
     def newest_backups(self, server: str | None = None) -> Sequence[BackupRecord]:
         """The newest snapshot of each database that lies in at least one store."""
         newest: dict[DatabaseRef, BackupRecord] = {}
@@ -157,6 +167,11 @@ class MemoryCatalog(MemoryWatch, MemoryEscalation, MemoryHistory, MemoryTrend):
         """One try or backup by its id."""
         with self._lock:
             return self._records.get(backup)
+
+    def records(self, wanted: Sequence[BackupId]) -> Sequence[BackupRecord]:
+        """Those of these tries and backups that are known."""
+        with self._lock:
+            return [self._records[backup] for backup in wanted if backup in self._records]
 
     def proven_before(self, ref: DatabaseRef, instant: datetime) -> BackupRecord | None:
         """The newest proven backup of an earlier snapshot that lies in at least one store."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.scene import LAST_ONE, NOW, PARTS, REF, TTL, Scene, holder, manifest
 
-from guardian.backup import pins, rebuild
+from guardian.backup import pins, rebuild, stocktaking
 from guardian.backup.kept_file import kept_key
 from guardian.backup.manifest import MANIFEST_NAME, backup_prefix, encode_manifest, manifest_key
 from guardian.backup.proof_file import encode_proof, proof_key
@@ -31,6 +31,12 @@ from guardian.verify.records import read_proofs, record_proof
 
 DAY = timedelta(days=1)
 OTHER = DatabaseRef("gone from the config".replace(" ", "-"), "büro/1")
+
+
+@pytest.fixture(autouse=True, params=[1, 256], ids=["one at a time", "many at a time"])
+def batch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing depends on how many are read before the catalog is told."""
+    monkeypatch.setattr(stocktaking, "BATCH", request.param)
 
 
 @pytest.fixture
@@ -672,6 +678,95 @@ def test_it_waits_for_a_prune_that_ends(scene: Scene):
     result = run(scene)
     assert not result.failed
     assert len(scene.catalog.backups()) == 1
+
+
+def test_it_holds_no_more_than_a_batch(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stocktaking, "BATCH", 4)
+    scene.nights(30)
+    lose_the_catalog(scene)
+    held, most = 0, 0
+    for store in scene.stores.values():
+        opened = store.open_reader
+
+        def count(key: str, opened: Any = opened) -> Any:
+            nonlocal held, most
+            if key.endswith(MANIFEST_NAME):
+                held += 1
+                most = max(most, held)
+            return opened(key)
+
+        store.open_reader = count  # type: ignore[method-assign]
+    imported = scene.catalog.import_manifest
+
+    def let_go(*words: Any) -> None:
+        nonlocal held
+        held -= 1
+        imported(*words)
+
+    scene.catalog.import_manifest = let_go  # type: ignore[method-assign,assignment]
+    assert run(scene).backups == 30
+    assert (held, most) == (0, 4)
+
+
+@pytest.mark.parametrize("method", ["import_manifest", "pin", "record_proof", "forget_copy"])
+@pytest.mark.parametrize("which", [0, 1, 4])
+def test_interrupted_anywhere_nothing_is_lost_and_the_next_one_completes_it(
+    scene: Scene, method: str, which: int
+):
+    nights = scene.nights(7)
+    scene.back_up(NOW - DAY, ref=OTHER)
+    for backup in nights[:5]:
+        keep(scene, backup)
+        drill(scene, backup, "offsite")
+    lose_the_catalog(scene)
+    run(scene)
+    for backup in nights[1:6]:
+        scene.stores["local"].delete(manifest_key(REF, backup))
+    if method != "forget_copy":
+        lose_the_catalog(scene)
+    contents = [store.contents() for store in scene.stores.values()]
+    calls, real = 0, getattr(scene.catalog, method)
+
+    def interrupted(*words: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > which:
+            raise KeyboardInterrupt
+        real(*words)
+
+    setattr(scene.catalog, method, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(scene)
+    assert not scene.catalog.leases()
+    setattr(scene.catalog, method, real)
+    result = run(scene)
+    assert (result.backups, result.proofs, result.pins) == (8, 5, 5)
+    after = known(scene)
+    lose_the_catalog(scene)
+    run(scene)
+    assert known(scene) == after
+    assert [store.contents() for store in scene.stores.values()] == contents
+
+
+def test_a_store_that_goes_away_after_it_was_listed_is_forgotten_nothing_of(scene: Scene):
+    """As a disk that is unmounted in the middle looks."""
+    scene.nights(3)
+    scene.back_up(NOW - DAY, ref=OTHER)
+    before = known(scene)
+    local, calls = scene.stores["local"], 0
+    listed = local.list
+
+    def only_once(prefix: str = "") -> Any:
+        nonlocal calls
+        calls += 1
+        return listed(prefix) if calls == 1 else iter(())
+
+    local.list = only_once  # type: ignore[method-assign]
+    local.stat = lambda key: None  # type: ignore[method-assign]
+    result = run(scene)
+    assert known(scene) == before
+    assert "went away" in (told(result, "local").error or "")
+    assert result.failed
 
 
 def test_two_at_once_are_refused(scene: Scene):
