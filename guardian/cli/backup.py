@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from guardian.cli.completion import complete_servers
 from guardian.cli.console import (
     console,
     emit_json,
+    emit_json_each,
     escape,
     json_option,
     person,
@@ -87,16 +89,15 @@ def list_(context: AppContext, target: str | None, store: str | None, as_json: b
         server, database = app.targets([target])[0] if target else (None, None)
         if store is not None:
             there = look_in(app, store, server, database)
-            records, refused = there.records, bool(there.refused)
+            records, refused = iter(there.records), bool(there.refused)
         else:
-            records = list(app.catalog.backups(server, database))
-        at = app.clock.now()
-    if as_json:
-        emit_json([record_document(record) for record in records])
-    elif records:
-        print_backups(records, at)
-    elif not refused:
-        click.echo("no backups yet: guardian backup now makes one", err=True)
+            records = app.catalog.each_backup(server, database)
+        if as_json:
+            emit_json_each(map(record_document, records))
+        elif (newest := next(records, None)) is not None:
+            print_backups(chain([newest], records), app.clock.now())
+        elif not refused:
+            click.echo("no backups yet: guardian backup now makes one", err=True)
     if refused:
         raise click.exceptions.Exit(ExitCode.FAILED)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +146,7 @@ def _drill_document(drill: ProofRecord) -> dict[str, Any]:
 # --- for people -----------------------------------------------------------------------------------
 
 
-def print_backups(records: Sequence[BackupRecord], at: datetime) -> None:
+def print_backups(records: Iterable[BackupRecord], at: datetime) -> None:
     """The list, a line each. RESTORE is the time that a drill needed to have the database back."""
     headings = ["ID", "DATABASE", "AGE", "DUMPED", "STORED", "TABLES", "ROWS", "STORES", "PROVEN"]
     print_table(

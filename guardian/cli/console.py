@@ -8,10 +8,11 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MANY_ROWS = 200
+_PAGE = 2000
+"""What is printed at once of a long list."""
+
 _PIPED_WIDTH = 200
 _NARROWEST = 20
 _GAP = 2
@@ -43,7 +47,21 @@ def json_option(command: Command) -> Command:
 
 def emit_json(document: Any) -> None:
     """Print the one JSON document of a command."""
-    click.echo(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+    click.echo(_json(document))
+
+
+def emit_json_each(documents: Iterable[Any]) -> None:
+    """The same for a list that may be long: printed as it comes, and never held as a whole."""
+    rest = iter(documents)
+    before = "[\n"
+    while page := list(islice(rest, _PAGE)):
+        click.echo(before + _json(page)[2:-2], nl=False)  # without its brackets and their lines
+        before = ",\n"
+    click.echo("[]" if before == "[\n" else "\n]")
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, default=_plain, ensure_ascii=False)
 
 
 def time_text(value: datetime | None) -> str | None:
@@ -86,11 +104,15 @@ def _piped_width() -> int:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of a table: its cells with their markup, and what is seen of them."""
+    """A column of a table: its cells with their markup, and what is seen of them.
+
+    It is at least as wide as what was printed of it before: ``least``.
+    """
 
     heading: str
     cells: Sequence[str]
     flush_right: bool
+    least: int = 0
 
     @cached_property
     def texts(self) -> list[str]:
@@ -100,7 +122,7 @@ class _Column:
     @cached_property
     def width(self) -> int:
         """So wide is the widest."""
-        return max(map(_cell_width, self.texts))
+        return max(self.least, *map(_cell_width, self.texts))
 
     def padded(self, *, colours: bool) -> list[str]:
         """All of the same width; in their colours if they are wanted."""
@@ -125,20 +147,35 @@ def print_table(
     """A plain table; columns named in ``right`` are flush right. Cells may hold rich markup.
 
     Columns named in ``spare`` are left out where not all have room: empty ones, then the first
-    named first.
+    named first. A long table is printed as its rows come: what has room is then decided by the
+    first two thousand, and a column grows where a later cell needs it.
     """
-    cells = list(rows)
-    turned = zip(*cells, strict=True) if cells else [()] * len(headings)
-    columns = [
+    rest = iter(rows)
+    columns = _columns(headings, list(islice(rest, _PAGE)), right)
+    if spare:
+        columns = _fitting(columns, spare)
+    if len(columns[0].cells) <= _MANY_ROWS:
+        _print_short_table(columns)
+        return
+    _print_long_table(columns)
+    while more := list(islice(rest, _PAGE)):
+        widths = {one.heading: one.width for one in columns}
+        columns = [
+            replace(one, least=widths[one.heading])
+            for one in _columns(headings, more, right)
+            if one.heading in widths
+        ]
+        _print_long_table(columns, with_headings=False)
+
+
+def _columns(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]
+) -> list[_Column]:
+    turned = zip(*rows, strict=True) if rows else [()] * len(headings)
+    return [
         _Column(heading, column, heading in right)
         for heading, column in zip(headings, turned, strict=True)
     ]
-    if spare:
-        columns = _fitting(columns, spare)
-    if len(cells) > _MANY_ROWS:
-        _print_long_table(columns)
-    else:
-        _print_short_table(columns)
 
 
 def _fitting(columns: Sequence[_Column], spare: Sequence[str]) -> list[_Column]:
@@ -169,12 +206,13 @@ def _print_short_table(columns: Sequence[_Column]) -> None:
     console().print(table, soft_wrap=False)
 
 
-def _print_long_table(columns: Sequence[_Column]) -> None:
+def _print_long_table(columns: Sequence[_Column], *, with_headings: bool = True) -> None:
     """The same without folding: rich takes 3 s for 5,000 rows."""
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     padded = [one.padded(colours=colours) for one in columns]
     gap = " " * _GAP
-    click.echo("\n".join(gap.join(row).rstrip() for row in zip(*padded, strict=True)))
+    lines = [gap.join(row).rstrip() for row in zip(*padded, strict=True)]
+    click.echo("\n".join(lines if with_headings else lines[1:]))
 
 
 def _without_markup(cell: str) -> str:

@@ -70,7 +70,7 @@ def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]
 
 
 def _catalog(app: App) -> Iterator[Check]:
-    backups = len(app.catalog.backups())
+    backups = sum(1 for _ in app.catalog.each_backup())
     yield Check("catalog", Verdict.OK, f"{counted(backups, 'backup')} known")
 
 

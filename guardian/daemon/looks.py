@@ -111,7 +111,7 @@ class Looks:
     def stored(self) -> str:
         """Whose backups take how much room, the largest first."""
         sizes: dict[DatabaseRef, int] = {}
-        for one in self._catalog.backups():
+        for one in self._catalog.each_backup():
             sizes[one.ref] = sizes.get(one.ref, 0) + one.stored_bytes
         largest = sorted(sizes.items(), key=lambda item: -item[1])[:_LAST]
         return _lines((f"{ref}: {format_size(size)}" for ref, size in largest), "no backups")

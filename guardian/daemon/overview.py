@@ -33,21 +33,37 @@ class DatabaseStatus:
     configured: bool = True
 
 
+@dataclass(slots=True)
+class _Found:
+    """What a status needs of a database's backups: they may be many."""
+
+    newest: BackupRecord | None = None
+    newest_proven: BackupRecord | None = None
+    count: int = 0
+
+    def add(self, record: BackupRecord) -> None:
+        """The next older one."""
+        self.count += 1
+        self.newest = self.newest or record
+        if record.proven:
+            self.newest_proven = self.newest_proven or record
+
+
 def database_statuses(app: App) -> list[DatabaseStatus]:
     """Every configured database, and every other one that has backups."""
-    records: dict[DatabaseRef, list[BackupRecord]] = {}
-    for record in app.catalog.backups():
-        records.setdefault(record.ref, []).append(record)
+    found: dict[DatabaseRef, _Found] = {}
+    for record in app.catalog.each_backup():
+        found.setdefault(record.ref, _Found()).add(record)
     running = {
         lease.name.removeprefix("backup:"): str(lease.holder)
         for lease in app.catalog.leases("backup:")
     }
-    known = {*records, *_tried(app)}
+    known = {*found, *_tried(app)}
     configured = _configured(app, known)
     # What was only tried (a name that somebody mistyped) would else never go away.
     return [
-        _status(app, ref, records.get(ref, []), running.get(str(ref)), ref in configured)
-        for ref in sorted({*records, *configured})
+        _status(app, ref, found.get(ref, _Found()), running.get(str(ref)), ref in configured)
+        for ref in sorted({*found, *configured})
     ]
 
 
@@ -72,18 +88,18 @@ def _tried(app: App) -> set[DatabaseRef]:
 def _status(
     app: App,
     ref: DatabaseRef,
-    records: list[BackupRecord],
+    found: _Found,
     running: str | None,
     configured: bool,  # noqa: FBT001 - all that is known of it
 ) -> DatabaseStatus:
-    last = records[0] if records else None
+    last = found.newest
     failures = app.catalog.consecutive_failures(ref)
     next_at, overdue = _timing(app, ref, last) if configured else (None, False)
     return DatabaseStatus(
         ref=ref,
         last=last,
-        last_proven=next((record for record in records if record.proven), None),
-        backups=len(records),
+        last_proven=found.newest_proven,
+        backups=found.count,
         consecutive_failures=failures,
         last_error=_last_error(app, ref) if failures else None,
         overdue=overdue,

@@ -1,10 +1,12 @@
-"""Tables: long ones are printed by a faster way, which must show the same."""
+"""Tables and lists: long ones are printed in other ways, as they come, and must show the same."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from guardian.cli.console import console, escape, print_table
+from guardian.cli.console import console, emit_json, emit_json_each, escape, print_table
 
 ROWS = [
     ("20261123T020000Z-7f3a9c", escape("main/[red]a[/] 🦒\n"), "1.0 GiB", "[red]NO[/]"),
@@ -27,6 +29,35 @@ def test_a_long_table_looks_like_a_short_one(
     assert long[:3] == short
     assert "main/[red]a[/] 🦒\\n" in long[1]
     assert long[1].endswith("NO")
+
+
+def test_a_long_table_is_printed_as_its_rows_come(capsys: pytest.CaptureFixture[str]) -> None:
+    printed: list[str] = []
+
+    def rows() -> Iterator[tuple[str, str, str]]:
+        for number in range(5000):
+            if number % 2000 == 0:
+                printed.append(capsys.readouterr().out)
+            yield str(number), "main/mina" if number < 4500 else "main/a longer name", ""
+
+    print_table(["ID", "DATABASE", "SPARE"], rows(), right=["ID"], spare=["SPARE"])
+    lines = "".join([*printed, capsys.readouterr().out]).splitlines()
+    assert [text.count("\n") for text in printed] == [0, 2001, 2000]
+    assert [line.split() for line in lines[:2]] == [["ID", "DATABASE", "SPARE"], ["0", "main/mina"]]
+    assert [line.split()[0] for line in lines[1:]] == [str(number) for number in range(5000)]
+    assert lines[1].startswith("   0  main")  # as wide as the page needs
+    assert lines[-1].endswith("main/a longer name")
+
+
+@pytest.mark.parametrize("count", [0, 1, 1999, 2000, 2001, 4000])
+def test_a_json_list_that_comes_in_pages_is_the_same_document(
+    capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    documents = [{"id": number, "stores": ["a", "ü\n]"], "none": []} for number in range(count)]
+    emit_json(documents)
+    whole = capsys.readouterr().out
+    emit_json_each(iter(documents))
+    assert capsys.readouterr().out == whole
 
 
 @pytest.mark.parametrize("columns", ["80", "1", "0", "", "wide", "-5"])
