@@ -295,8 +295,6 @@ class Duty:
         _log.log(logging.INFO if good else logging.WARNING, "%s", text)
         if outcome.result == Result.CRASHED:
             self._tell.died(str(task), outcome.message, task.ref)
-            if task.kind is not Kind.RECOVER:
-                self._crew.offer(Task(Kind.RECOVER))
         else:
             self._state.went_well(str(task))
         if task.kind is Kind.BACKUP and task.server is not None:
@@ -305,13 +303,23 @@ class Duty:
                 for one in self._workload.waiting
             )
             self._monitors.ended(task.server, ok=good, more=more)
-        self._planner.ended(outcome)
+        self._follow_up(outcome)
         if task.kind is Kind.PRUNE:
             self._jobs.run_now("sense:stores")
-        self.look_over()
+        self._jobs.run_now("overview")
         if task.server is not None:
             self._jobs.run_now(f"sense:backups:{task.server}")
             self._jobs.run_now("sense:stores")
+
+    def _follow_up(self, outcome: Outcome) -> None:
+        """Offer what follows from a task's end; without the catalog, the next round does it."""
+        try:
+            self._planner.ended(outcome)
+        except CatalogError as error:
+            _log.warning("%s: what follows has to wait: %s", outcome.task, error)
+            self._state.catalog_failed(self._app.clock.now(), str(error))
+        if outcome.result == Result.CRASHED and outcome.task.kind is not Kind.RECOVER:
+            self._crew.offer(Task(Kind.RECOVER))
 
     def look_over(self) -> None:
         """Read from the catalog how each database stands."""

@@ -17,7 +17,7 @@ from guardian.daemon.app import App
 from guardian.daemon.crew import Crew
 from guardian.daemon.jobs import Jobs
 from guardian.daemon.listing import list_databases, recall_listing
-from guardian.daemon.timetable import History, Timetable, backup_history
+from guardian.daemon.timetable import MOST_RESUMED, History, Timetable, backup_history
 from guardian.daemon.work import Kind, Task
 from guardian.daemon.worker import Outcome, Result
 from guardian.model import BackupId, BackupRecord, DatabaseRef, RunStatus
@@ -40,6 +40,8 @@ class Planner:
         self._crew = crew
         self._known: dict[str, tuple[DatabaseRef, ...]] = {}
         self._planned: set[str] = set()
+        self._crashes: dict[DatabaseRef, int] = {}
+        """Backups in a row whose worker died."""
         self._drill_tries: dict[BackupId, tuple[int, datetime]] = {}
 
     @property
@@ -74,7 +76,10 @@ class Planner:
             CatalogError: the catalog cannot be used.
         """
         task = outcome.task
-        if task.kind is Kind.BACKUP:
+        if task.kind is Kind.BACKUP and task.ref is not None:
+            crashes = self._crashes.pop(task.ref, 0)
+            if outcome.result == Result.CRASHED:
+                self._crashes[task.ref] = crashes + 1
             self.drill_new_backups()
         elif task.kind is Kind.RECOVER:
             self._make_up()
@@ -199,10 +204,15 @@ class Planner:
         return next(iter(self._app.catalog.backups(ref.server, ref.database, limit=1)), None)
 
     def _make_up(self) -> None:
-        """Runs that died were settled: what they have cost is made up for."""
+        """Runs that died were settled: what they have cost is made up for.
+
+        One that died before it had noted anything (the host had no room for its process) is known
+        by its crash alone. Planned anew it is due, unless it came to its end all the same.
+        """
         for ref in self.databases:
             tries = self._app.catalog.tries(ref.server, ref.database, limit=1)
-            if tries and tries[0].status is RunStatus.INTERRUPTED:
+            interrupted = tries and tries[0].status is RunStatus.INTERRUPTED
+            if interrupted or 0 < self._crashes.get(ref, 0) <= MOST_RESUMED:
                 self._plan_backups(ref)
 
     def _was_drilled(self, backup: BackupRecord) -> bool:

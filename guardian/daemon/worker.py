@@ -104,6 +104,13 @@ class Worker:
 
     def run(self) -> Outcome:
         """Do the task; whatever becomes of it is in the outcome, nothing is raised."""
+        try:
+            return self._run()
+        except OSError as error:  # no more processes, descriptors or memory
+            text = f"its process could not be started: {error.strerror or error}"
+            return self._outcome(Result.CRASHED, text)
+
+    def _run(self) -> Outcome:
         near, far = Pipe()
         with near:
             with far:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -21,8 +23,11 @@ from guardian.daemon.app import App
 from guardian.daemon.duty import scopes_of
 from guardian.daemon.guards import ServerGuard
 from guardian.daemon.health import judge
+from guardian.daemon.planner import Planner
+from guardian.daemon.timetable import MOST_RESUMED
 from guardian.daemon.work import Kind, Task
-from guardian.daemon.worker import LogSettings
+from guardian.daemon.worker import LogSettings, Worker
+from guardian.errors import CatalogError
 from guardian.escalate.model import Observation
 from guardian.escalate.model import State as IncidentState
 
@@ -69,7 +74,7 @@ def test_a_crash_in_one_server_stops_no_other_and_is_an_incident_until_it_goes_w
         assert running.state.memory.servers["side"].looked_at is not None
 
 
-def test_a_worker_that_dies_is_told_of_and_what_it_left_is_settled(
+def test_a_worker_that_dies_is_told_of_what_it_left_is_settled_and_its_backup_made_up_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.sections["servers"] = {}
@@ -91,6 +96,55 @@ def test_a_worker_that_dies_is_told_of_and_what_it_left_is_settled(
         assert "backup of main/" in crash[0].message
         assert "was ended" in crash[0].message
         until(lambda: running.state.memory.tasks_done.get(("recover", "", "", "done")), "settled")
+        until(running.app.catalog.backups, "the backup that this one was to make")
+        assert len(kills) == 1
+
+
+def test_a_backup_whose_worker_never_starts_is_tried_a_few_times_and_then_by_its_schedule(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.sections["servers"] = {}
+    site.server = {**FAST, "backup": {"schedule": "every 30d"}}
+    started: list[Task] = []
+
+    def start(worker: Worker, far: object) -> bool:
+        started.append(worker._assignment.task)
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(Worker, "_start", start)
+    with Running(site) as running:
+
+        def ended(kind: str) -> int:
+            done = running.state.memory.tasks_done
+            return sum(count for key, count in done.items() if key[0] == kind)
+
+        until(lambda: ended("backup") == 1 + MOST_RESUMED, "the tries")
+        until(lambda: not running.duty.tasks(), "the last task's end")
+        assert sum(task.kind is Kind.BACKUP for task in started) == 1 + MOST_RESUMED
+        crash = running.app.catalog.events(kind="daemon.crash")[-1].message
+        assert "could not be started: Resource temporarily unavailable" in crash
+    assert "internal error" not in caplog.text
+
+
+def test_a_catalog_that_is_away_as_a_task_ends_is_no_crash(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.sections["servers"] = {}
+    site.server = {**FAST, "backup": {"schedule": "every 30d"}}
+
+    def away(*_: object) -> None:
+        raise CatalogError("the catalog has no room left")
+
+    monkeypatch.setattr(Planner, "ended", away)
+    with Running(site) as running:
+        until(running.app.catalog.backups, "a backup")
+        until(lambda: "what follows has to wait" in caplog.text, "the word of it")
+        monkeypatch.setattr("guardian.daemon.duty.database_statuses", away)
+        assert running.duty.offer(Task(Kind.PRUNE))
+        until(lambda: running.state.memory.tasks_done.get(("prune", "", "", "done")), "its end")
+        until(lambda: not running.duty.tasks(), "all that follows from it")
+        assert running.app.catalog.events(kind="daemon.crash") == []
+    assert "internal error" not in caplog.text
 
 
 def test_a_server_that_leaves_the_configuration_is_forgotten(site: Site) -> None:
