@@ -5,24 +5,28 @@
     python -m tests.faults.sweep --count                  how many points there are
     python -m tests.faults.sweep backup restore           these scenarios only
 
-It ends with 1 when an invariant broke or a point was never met, and says how to repeat it.
+It ends with 1 when an invariant broke or a point was never met. Ctrl-C ends it early, and what was
+found until then is told.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
+import math
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2])]  # `support`, as pytest has it
 
-from support.sweeping.scenarios import ALL, BY_NAME, Scenario, Scene  # noqa: E402
-from support.sweeping.sweep import Case, Tally, discover, strike, sweep  # noqa: E402
+from support.sweeping.scenarios import ALL, BY_NAME  # noqa: E402
+from support.sweeping.stage import Case, Scenario  # noqa: E402
+from support.sweeping.sweep import Tally, discover, in_turn, orders, shuffled, sweep  # noqa: E402
 from support.sweeping.world import own_world  # noqa: E402
 
 
@@ -46,58 +50,65 @@ def main() -> int:
             case for case in cases if chosen.only in case[0] and chosen.fault in {None, case[2]}
         ]
 
+    def ordered(name: str, cases: Sequence[Case]) -> Sequence[Case]:
+        return cases if chosen.seed is None else shuffled(cases, f"{name} {chosen.seed}")
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    began = time.monotonic()
     with own_world() as world, ExitStack() as stack:
-        scenes = {one: stack.enter_context(one.scene(world)) for one in scenarios}
+        scenes, ill = {}, []
+        for one in scenarios:
+            try:
+                scene = stack.enter_context(one.scene(world))
+                cases = discover(one, scene)
+            except AssertionError as error:  # the others are swept all the same
+                ill.append(Tally(one.name, broken=[(("undisturbed", 0, ""), str(error))]))
+                say(f"BROKEN {one.name}, undisturbed: {error}")
+                continue
+            say(found(one, cases))
+            scenes[one] = scene, ordered(one.name, wanted(cases))
         if chosen.count:
-            return count(scenes)
+            return report(ill)
+        made = [orders(one, *pair) for one, pair in scenes.items()]
+        queues, until = [queue for _, queue in made], math.inf
         if chosen.seed is not None:
-            return wander(scenes, chosen.seed, chosen.minutes * 60, wanted)
-        tallies = [sweep(one, scene, wanted, say) for one, scene in scenes.items()]
-    return report(tallies)
+            until = time.monotonic() + chosen.minutes * 60
+        sweep(chain(*queues) if chosen.seed is None else in_turn(queues), say, until)
+        say(f"seed {chosen.seed}, {(time.monotonic() - began) / 60:.1f} minutes in all")
+    return report([*(tally for tally, _ in made), *ill])
 
 
-def count(scenes: dict[Scenario, Scene]) -> int:
-    """How many points and faults there are, as docs/faults.md tells it."""
-    print(f"{'scenario':18} {'points':>7} {'faults':>7}  of which")
-    for scenario, scene in scenes.items():
-        cases = discover(scenario, scene)
-        kinds = Counter(fault for _, _, fault in cases)
-        points = len({case[:2] for case in cases})
-        told = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-        print(f"{scenario.name:18} {points:7} {len(cases):7}  {told}", flush=True)
-    return 0
-
-
-def wander(scenes, seed, seconds, wanted) -> int:
-    """Strike at random cases of random scenarios until the time is over."""
-    chance = random.Random(seed)
-    cases = {one: list(wanted(discover(one, scene))) for one, scene in scenes.items()}
-    tallies = {one: Tally(one.name, len({case[:2] for case in cases[one]})) for one in scenes}
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        one = chance.choice(list(scenes))
-        case = chance.choice(cases[one])
-        tally = tallies[one]
-        tally.cases += 1
-        try:
-            tally.struck += strike(one, scenes[one], case).struck
-        except AssertionError as error:
-            tally.broken.append((case, str(error)))
-            say(f"BROKEN {one.name} {case}: {error}")
-    print(f"seed {seed}")
-    return report(list(tallies.values()))
+def found(scenario: Scenario, cases: Sequence[Case]) -> str:
+    """How many points and faults there are."""
+    points = len({case[:2] for case in cases})
+    kinds = Counter(fault for _, _, fault in cases)
+    told = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    return f"{scenario.name}: {points} points, {len(cases)} faults: {told}"
 
 
 def report(tallies: Sequence[Tally]) -> int:
-    """Say what came of it."""
+    """Say what came of it, as docs/faults.md has it; the exit code."""
+    kinds = sorted({kind for tally in tallies for kind in tally.struck})
+    say(f"| scenario | lives | {' | '.join(kinds)} |")
+    say("|---|---|" + "---|" * len(kinds))
+    for tally in [*tallies, total(tallies)]:
+        counts = " | ".join(str(tally.struck[kind] or "") for kind in kinds)
+        say(f"| {tally.scenario} | {tally.struck.total()} | {counts} |")
     for tally in tallies:
         say(tally.told())
-    for tally in tallies:
         for case, why in tally.broken:
-            say(f"  {tally.scenario}: {case}: {why}")
+            say(f"  BROKEN {case}: {why}")
         for case in tally.untested:
-            say(f"  {tally.scenario}: {case} was never met")
+            say(f"  UNTESTED {case}")
     return int(any(tally.broken or tally.untested for tally in tallies))
+
+
+def total(tallies: Sequence[Tally]) -> Tally:
+    """All of them as one."""
+    whole = Tally("all")
+    for tally in tallies:
+        whole.struck += tally.struck
+    return whole
 
 
 def say(text: str) -> None:

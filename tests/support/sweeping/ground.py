@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.postgres import Database
 from support.s3 import MotoS3
 from support.site import Site
-from support.sweeping.nursery import Life, Nursery
+from support.sweeping.nursery import WORK, Life, Nursery
 from support.sweeping.points import Label
 
 _KEPT = ("state", "store")
@@ -67,12 +70,40 @@ class Bucket:
 
 
 @dataclass
+class CatalogServer:
+    """A catalog in PostgreSQL; what it held is kept beside it as a database to copy."""
+
+    database: Database
+    url: str
+
+    @property
+    def _kept(self) -> str:
+        return f"{self.database.name}_kept"
+
+    def remember(self) -> None:
+        self._copy(self.database.name, self._kept)
+
+    def put_back(self) -> None:
+        self._copy(self._kept, self.database.name)
+
+    def close(self) -> None:
+        self.database.server.drop_database(self._kept)
+
+    def _copy(self, old: str, new: str) -> None:
+        server = self.database.server
+        server.drop_database(new)
+        server.create_database(new, options=f"TEMPLATE {old}")
+
+
+@dataclass
 class Ground:
     """A site whose state is the same before each life. ``temporary`` is TMPDIR of its commands."""
 
     site: Site
     nursery: Nursery
     bucket: Bucket | None = None
+    catalog: CatalogServer | None = None
+    """Where that is not a file of ``state``."""
 
     def __post_init__(self) -> None:
         self.site.environ |= {"TMPDIR": str(self.temporary), "XDG_RUNTIME_DIR": str(self.runtime)}
@@ -96,9 +127,17 @@ class Ground:
         return self.root / "state"
 
     def run(
-        self, *words: str, strike: tuple[Label, int, str] | None = None, watched: bool = False
+        self,
+        *words: str,
+        strike: tuple[Label, int, str] | None = None,
+        watched: bool = False,
+        done: Callable[[], bool] | None = None,
+        work: float = WORK,
     ) -> Life:
-        """Run a command in a process of its own; only with ``strike`` or ``watched`` on points."""
+        """Run a command in a process of its own; only with ``strike`` or ``watched`` on points.
+
+        ``done`` tells when one that does not end by itself is to end; in ``work`` seconds at most.
+        """
         self.site.write()
         return self.nursery.run(
             ["--config", str(self.site.config), *words],
@@ -106,6 +145,8 @@ class Ground:
             environ=self.site.environ,
             strike=strike,
             watched=watched or strike is not None,
+            done=done,
+            work=work,
         )
 
     def well(self, *words: str) -> Life:
@@ -114,8 +155,16 @@ class Ground:
         assert life.status == 0, (words, life.status, life.out[-2000:], life.err[-2000:])
         return life
 
+    @property
+    def catalog_url(self) -> str:
+        if self.catalog is not None:
+            return self.catalog.url
+        return f"sqlite:///{self.state}/catalog.db"
+
     def remember(self) -> None:
         """What is here now is what each life begins with."""
+        if self.catalog is not None:
+            self.catalog.remember()
         for name in _KEPT:
             kept = self.root / f"template-{name}"
             shutil.rmtree(kept, ignore_errors=True)
@@ -126,6 +175,8 @@ class Ground:
 
     def put_back(self) -> None:
         """Begin anew."""
+        if self.catalog is not None:
+            self.catalog.put_back()
         for name in _KEPT:
             shutil.rmtree(self.root / name, ignore_errors=True)
             kept = self.root / f"template-{name}"
@@ -173,5 +224,16 @@ class Ground:
         found = [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
         return [str(path.relative_to(folder)) for path in found]
 
+    def programs(self) -> list[str]:
+        """What was started there and runs on; gpg's agents, which end by themselves, left out."""
+        mark = f"TMPDIR={self.temporary}".encode()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found.append(words.strip())
+        return [one for one in found if one and "gpg-agent" not in one]
 
-__all__ = ["Bucket", "Ground"]
+
+__all__ = ["Bucket", "CatalogServer", "Ground"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from guardian.backup.manifest import MANIFEST_NAME, decode_manifest
 from guardian.model import RunStatus
 
 _STOPPED = 130
+_SOON = 10.0
 Objects = Mapping[str, Mapping[str, bytes]]
 
 
@@ -64,23 +65,29 @@ class Judge:
     database: str
     kept: frozenset[str]
     before: Objects
+    tidy: bool = True
+    """Whether what was not killed leaves no temporary file; the next run removes it otherwise."""
 
     def at_once(self, life: Life) -> dict[str, set[str]]:
         """After the fault itself, whatever became of the run; ids of whole backups by store."""
         require(not life.hung, "the command hangs")
-        require("Traceback" not in life.err, f"a traceback: {life.err[-1500:]}")
-        require("internal error" not in life.err, f"an internal error: {life.err[-600:]}")
+        for word in ("Traceback", "internal error"):
+            where = life.err.find(word)
+            require(where < 0, f"{word}: …{life.err[max(0, where - 600) : where + 1500]}…")
         if not life.killed:
             require(
                 life.status in {0, 1, 2, 3, 4, 5, 130}, f"status {life.status}: {life.err[-600:]}"
             )
+        self._require_quiet(but="postgres")  # a scratch server, which the next drill ends
         whole = {name: set(manifests(held)) for name, held in self.ground.objects().items()}
         for name, ids in whole.items():
             gone = self.kept - ids
             require(not gone, f"{name} lost {gone}, which retention keeps")
         self._require_same()
         self._require_unharmed()
-        if not (life.killed or life.status == _STOPPED):  # a stop may come while it cleans up
+        if self.tidy and not (
+            life.killed or life.status == _STOPPED
+        ):  # a stop may come while it cleans up
             require(not self.ground.leftovers(), f"temporary: {self.ground.leftovers()}")
         return whole
 
@@ -106,15 +113,28 @@ class Judge:
             self._require_agreement(catalog, objects)
         self._require_same()
         self._require_unharmed()
+        self._require_quiet()
         left = self.ground.leftovers()
         require(not left, f"temporary: {left}")
         strays = self.databases("guardian\\_%")
         require(not strays, f"databases of ours: {strays}")
         return everywhere
 
+    def touched(self, there: Iterable[str]) -> list[str]:
+        """Those of these backups that came with a life, or are not byte for byte as they were."""
+        now = self.ground.objects()
+
+        def of(backup: str, objects: Objects) -> dict[str, dict[str, bytes]]:
+            return {
+                name: {key: data for key, data in held.items() if backup in key}
+                for name, held in objects.items()
+            }
+
+        return sorted(one for one in there if of(one, now) != of(one, self.before))
+
     @contextmanager
     def catalog(self) -> Iterator[SqlCatalog]:
-        url = f"sqlite:///{self.ground.state}/catalog.db"
+        url = self.ground.catalog_url
         with closing(open_catalog(url, clock=SystemClock(), is_alive=is_alive)) as catalog:
             yield catalog
 
@@ -135,6 +155,13 @@ class Judge:
                 if any(one in key for one in self.kept):
                     require(held.get(key) == data, f"{name}: {key} was changed or is gone")
 
+    def _require_quiet(self, but: str = "") -> None:
+        """Nothing that a command started runs on, however that came to its end."""
+        until = time.monotonic() + _SOON
+        while running := [one for one in self.ground.programs() if not but or but not in one]:
+            require(time.monotonic() < until, f"still running: {running}")
+            time.sleep(0.05)
+
     def _require_unharmed(self) -> None:
         """No session of ours on the server: so no lock, no snapshot, no transaction either."""
         rows: list[tuple[object, ...]] = []
@@ -152,6 +179,11 @@ class Judge:
                 "SELECT count(*) FROM pg_prepared_xacts WHERE database = %s", (self.database,)
             ).fetchone()
             require(prepared == (0,), "a prepared transaction is left at the source")
+
+    def drop_strays(self) -> None:
+        """Remove databases of ours that a life has left on the server."""
+        for name in self.databases("guardian\\_%"):
+            self.server.drop_database(name)
 
     def databases(self, pattern: str) -> list[str]:
         with self.server.connect() as connection:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import pkgutil
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,8 @@ from support.sweeping.points import Label, Points, Strike
 
 PATIENCE = 90.0
 """Seconds after which a command counts as hanging."""
+WORK = 25.0
+"""Seconds that a daemon has for what it is to do before it is told to end."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,14 @@ class Nursery:
         environ: Mapping[str, str],
         strike: tuple[Label, int, str] | None = None,
         watched: bool = True,
+        done: Callable[[], bool] | None = None,
+        work: float = WORK,
     ) -> Life:
-        """Run a command to its end, or to its death."""
+        """Run a command to its end, or to its death.
+
+        One that does not end by itself is told to by SIGTERM, as soon as it has ``done`` its work,
+        or has had the time for it.
+        """
         folder = Path(self._folder.name)  # not below root, whose disk may be full
         for left in folder.iterdir():
             left.unlink()
@@ -91,21 +100,31 @@ class Nursery:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
+        if done is not None:
+            self._end_when(done, folder / "pid", time.monotonic() + work)
         answer = self._process.stdout.readline()
         assert answer, "the nursery is gone"
-        done = json.loads(answer)
+        ended = json.loads(answer)
         report = folder / "points"
         seen = json.loads(report.read_text()) if report.exists() else {"points": {}, "faults": {}}
         return Life(
-            status=done["status"],
+            status=ended["status"],
             out=(folder / "out").read_text(),
             err=(folder / "err").read_text(),
             points=seen["points"],
             faults={label: tuple(faults) for label, faults in seen["faults"].items()},
             struck=(folder / "struck").exists(),
-            hung=done["hung"],
-            seconds=done["seconds"],
+            hung=ended["hung"],
+            seconds=ended["seconds"],
         )
+
+    def _end_when(self, done: Callable[[], bool], pid: Path, until: float) -> None:
+        answers = self._process.stdout
+        assert answers is not None
+        while not select.select([answers], [], [], 0.1)[0]:
+            if pid.exists() and (done() or time.monotonic() > until):
+                os.kill(int(pid.read_text()), signal.SIGTERM)
+                return
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -166,6 +185,9 @@ def _live(order: dict[str, Any]) -> None:
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(descriptor, number)
         os.close(descriptor)
+    making = folder / "pid.making"
+    making.write_text(str(os.getpid()))
+    making.rename(folder / "pid")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.update(order["environ"])
     tempfile.tempdir = None

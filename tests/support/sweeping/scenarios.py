@@ -2,168 +2,65 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 from support.listeners import Crowd, crowd
-from support.postgres import Database, PostgresServer
+from support.postgres import Database
 from support.proxy import BreakableProxy
-from support.s3 import MotoS3
-from support.site import Site
-from support.sweeping.ground import Bucket, Ground
-from support.sweeping.hazards import CutWire, FullDisk, Hazard, small_disk
-from support.sweeping.invariants import Judge, require
-from support.sweeping.nursery import Life, Nursery
+from support.sweeping.daemon import DAEMON
+from support.sweeping.ground import Bucket, CatalogServer, Ground
+from support.sweeping.hazards import CutWire, FullDisk, small_disk
+from support.sweeping.invariants import require
+from support.sweeping.nursery import Life
+from support.sweeping.stage import (
+    LARGE,
+    RETENTION,
+    SMALL,
+    Scenario,
+    Scene,
+    World,
+    back_up,
+    prove,
+)
 
 from guardian.adapters.catalog import schema
 from guardian.escalate.model import State
 
-SMALL = """
-CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL);
-INSERT INTO users SELECT g, 'user ' || g FROM generate_series(1, 300) g;
-CREATE TABLE notes (id bigint PRIMARY KEY, user_id bigint REFERENCES users, body text);
-INSERT INTO notes SELECT g, 1 + g % 300, md5(g::text) FROM generate_series(1, 600) g;
-"""
-# What no compressor makes small, so that a part is uploaded in several requests.
-LARGE = """
-CREATE TABLE noise AS
-SELECT g AS id, (SELECT string_agg(gen_random_uuid()::text, '') FROM generate_series(1, 64) i) AS t
-  FROM generate_series(1, 5000) g;
-"""
-RETENTION = {
-    "keep_last": 3,
-    "keep_within": "0s",
-    "keep_daily": 0,
-    "keep_weekly": 0,
-    "keep_monthly": 0,
-    "keep_proven": 1,
-}
 CONDEMNING = {"mismatch", "unrestorable"}
-
-
-@dataclass
-class Scene:
-    """A scenario that was prepared: the ground, and what every check needs."""
-
-    ground: Ground
-    judge: Judge
-    words: list[str]
-    hazard: Hazard | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One of the things that guardian does.
-
-    ``fewest`` is how many points it has at least: when fewer are found, the harness sees less than
-    it did. ``check`` looks right after the fault, ``settle`` makes the next run and looks again.
-    """
-
-    name: str
-    fewest: int
-    prepare: Callable[[World], Iterator[Scene]]
-    check: Callable[[Scene, Life, dict[str, set[str]]], None]
-    settle: Callable[[Scene, Life], None]
-    needs_root: bool = False
-
-    @contextmanager
-    def scene(self, world: World) -> Iterator[Scene]:
-        yield from self.prepare(world)
-
-
-@dataclass
-class World:
-    """What scenarios are made in."""
-
-    server: PostgresServer
-    s3: Callable[[], MotoS3]
-    nursery: Nursery
-    folder: Path
-
-    @contextmanager
-    def database(self, *statements: str) -> Iterator[Database]:
-        database = self.server.create_database()
-        database.execute(*statements)
-        try:
-            yield database
-        finally:
-            self.server.drop_database(database.name)
-
-    def ground(self, database: Database, root: Path | None = None, **section: Any) -> Ground:
-        server = {
-            "retention": RETENTION,
-            "verify": {
-                "scratch": self.server.uri(),
-                "allow_source_server": True,
-                "schedule": None,
-                "jobs": 1,
-            },
-            "backup": {"attempts": 1},
-            **section,
-        }
-        site = Site(root or self.folder / secrets.token_hex(3), database.dsn(), server)
-        site.root.chmod(0o711)
-        return Ground(site, self.nursery)
-
-    @contextmanager
-    def wire(self) -> Iterator[BreakableProxy]:
-        with BreakableProxy("127.0.0.1", self.server.port) as proxy:
-            yield proxy
-
-    def through(self, wire: BreakableProxy, dsn: str) -> str:
-        return make_conninfo(dsn, port=wire.port, sslmode="disable")
-
-    def judge(self, ground: Ground, database: Database, kept: set[str]) -> Judge:
-        ground.remember()
-        return Judge(ground, self.server, database.name, frozenset(kept), ground.objects())
-
 
 # --- backups ------------------------------------------------------------------------------------
 
 
-def _back_up(ground: Ground) -> str:
-    (result,) = ground.well("backup", "now", "--json").json
-    assert result["status"] == "succeeded", result
-    return str(result["id"])
-
-
 def _prepare_backup(world: World) -> Iterator[Scene]:
-    with world.database(SMALL) as database:
-        yield _backups(world, world.ground(database), database)
+    yield _backups(world, world.stocked())
 
 
-def _backups(world: World, ground: Ground, database: Database) -> Scene:
+def _backups(world: World, ground: Ground) -> Scene:
     """A proven backup and three newer ones, the oldest of which the next backup's prune removes.
 
     So the run after it removes the second at most, and the first and the newest stay throughout.
     """
-    proven = _back_up(ground)
-    _prove(ground, [proven])
-    newest = [_back_up(ground) for _ in range(3)][-1]
-    judge = world.judge(ground, database, {proven, newest})
+    proven, *_, newest = world.larder.ids
+    judge = world.judge(ground, {proven, newest})
     return Scene(ground, judge, ["backup", "now", "--json"])
 
 
 def _prepare_full_disk(world: World) -> Iterator[Scene]:
     """State, store and temporary files on a disk that is as good as full."""
-    with small_disk(world.folder / "disk") as disk, world.database(SMALL) as database:
-        ground = world.ground(database, root=disk)
-        yield replace(_backups(world, ground, database), hazard=FullDisk(disk))
+    with small_disk(world.folder / "disk") as disk:
+        yield replace(_backups(world, world.stocked(disk)), hazard=FullDisk(disk))
 
 
 def _prepare_cut_backup(world: World) -> Iterator[Scene]:
     """The server behind a wire that is cut."""
-    with world.database(SMALL) as database, world.wire() as wire:
-        ground = world.ground(database)
-        ground.site.dsn = world.through(wire, database.dsn(tcp=True))
-        yield replace(_backups(world, ground, database), hazard=CutWire(wire))
+    with world.wire() as wire:
+        ground = world.stocked()
+        ground.site.dsn = world.through(wire, world.larder.database.dsn(tcp=True))
+        yield replace(_backups(world, ground), hazard=CutWire(wire))
 
 
 def _prepare_s3(world: World) -> Iterator[Scene]:
@@ -173,11 +70,40 @@ def _prepare_s3(world: World) -> Iterator[Scene]:
         server = world.s3()
         ground.bucket = Bucket(server, server.new_bucket("sweep"))
         ground.site.stores["offsite"] = ground.bucket.section
-        proven = _back_up(ground)
-        _prove(ground, [proven])
-        newest = _back_up(ground)
-        judge = world.judge(ground, database, {proven, newest})
+        proven = back_up(ground)
+        prove(ground, [proven])
+        judge = world.judge(ground, {proven, back_up(ground)}, database)
         yield Scene(ground, judge, ["backup", "now", "--json"])
+
+
+def _prepare_catalog_server(world: World) -> Iterator[Scene]:
+    """The catalog in PostgreSQL: each of its statements is a point."""
+    with world.database() as database:
+        yield from _with_catalog(world, database, database.dsn(tcp=True))
+
+
+def _prepare_cut_catalog(world: World) -> Iterator[Scene]:
+    """That server behind a wire that is cut; the one that is backed up stays."""
+    with world.database() as database, world.wire() as wire:
+        dsn = world.through(wire, database.dsn(tcp=True))
+        for scene in _with_catalog(world, database, dsn):
+            yield replace(scene, hazard=CutWire(wire))
+
+
+def _with_catalog(world: World, database: Database, dsn: str) -> Iterator[Scene]:
+    ground = world.stocked()
+    at = conninfo_to_dict(dsn)
+    url = (
+        f"postgresql+psycopg://{at['user']}:{at['password']}@{at['host']}:{at['port']}"
+        f"/{at['dbname']}?sslmode={at.get('sslmode', 'prefer')}"
+    )
+    ground.catalog = CatalogServer(database, url)
+    ground.site.sections["catalog"] = url
+    ground.well("catalog", "rebuild", "--json")
+    try:
+        yield _backups(world, ground)
+    finally:
+        ground.catalog.close()
 
 
 def _check_backup(scene: Scene, life: Life, whole: dict[str, set[str]]) -> None:
@@ -203,28 +129,17 @@ def _settle_backup(scene: Scene, life: Life) -> None:
     require(all(one["status"] == "succeeded" for one in result["stores"]), f"{result['stores']}")
     there = scene.judge.after_the_next_run()
     require(result["id"] in there, "the next backup is not there")
-    _prove(ground, sorted(there - scene.judge.kept))
-
-
-def _prove(ground: Ground, ids: Sequence[str]) -> None:
-    drills = ground.well("verify", "--json", *ids).json
-    found = {one["id"]: one["result"] for one in drills}
-    require(found == dict.fromkeys(ids, "proven"), f"drills: {drills}")
+    prove(ground, scene.judge.touched(there))
 
 
 # --- pruning ------------------------------------------------------------------------------------
 
 
 def _prepare_prune(world: World) -> Iterator[Scene]:
-    """Five backups, of which three are to go; one try that failed half-way."""
-    with world.database(SMALL) as database:
-        ground = world.ground(database, retention={**RETENTION, "keep_last": 9})
-        proven = _back_up(ground)
-        _prove(ground, [proven])
-        made = [_back_up(ground) for _ in range(4)]
-        ground.site.server["retention"] = {**RETENTION, "keep_last": 1}
-        judge = world.judge(ground, database, {proven, made[-1]})
-        yield Scene(ground, judge, ["backup", "prune", "--json"])
+    """Four backups, of which two are to go."""
+    ground = world.stocked(retention={**RETENTION, "keep_last": 1})
+    proven, *_, newest = world.larder.ids
+    yield Scene(ground, world.judge(ground, {proven, newest}), ["backup", "prune", "--json"])
 
 
 def _check_prune(scene: Scene, life: Life, whole: dict[str, set[str]]) -> None:
@@ -247,31 +162,28 @@ def _settle_prune(scene: Scene, life: Life) -> None:
 
 
 def _prepare_drill(world: World) -> Iterator[Scene]:
-    """One backup, drilled on a given server."""
-    with world.database(SMALL) as database:
-        yield _drills(world, world.ground(database), database)
+    """The latest backup, drilled on a given server."""
+    yield _drills(world, world.stocked())
 
 
 def _prepare_embedded_drill(world: World) -> Iterator[Scene]:
-    """One backup, drilled on a server that is made for it."""
-    with world.database(SMALL) as database:
-        ground = world.ground(database, verify={"scratch": "embedded", "schedule": None, "jobs": 1})
-        yield _drills(world, ground, database)
+    """The same on a server that is made for it."""
+    ground = world.stocked(verify={"scratch": "embedded", "schedule": None, "jobs": 1})
+    ground.well("verify", "--json")  # makes the template of such a server
+    yield _drills(world, ground)
 
 
 def _prepare_cut_drill(world: World) -> Iterator[Scene]:
     """The scratch server behind a wire that is cut."""
-    with world.database(SMALL) as database, world.wire() as wire:
-        ground = world.ground(database)
+    with world.wire() as wire:
+        ground = world.stocked()
         scratch = world.through(wire, world.server.dsn(tcp=True))
         ground.site.server["verify"]["scratch"] = scratch
-        yield replace(_drills(world, ground, database), hazard=CutWire(wire))
+        yield replace(_drills(world, ground), hazard=CutWire(wire))
 
 
-def _drills(world: World, ground: Ground, database: Database) -> Scene:
-    backup = _back_up(ground)
-    ground.well("verify", "--json")  # makes the template of a scratch server
-    return Scene(ground, world.judge(ground, database, {backup}), ["verify", "--json"])
+def _drills(world: World, ground: Ground) -> Scene:
+    return Scene(ground, world.judge(ground, world.larder.ids), ["verify", "--json"])
 
 
 def _check_drill(scene: Scene, life: Life, whole: dict[str, set[str]]) -> None:
@@ -286,7 +198,7 @@ def _check_drill(scene: Scene, life: Life, whole: dict[str, set[str]]) -> None:
 
 def _settle_drill(scene: Scene, life: Life) -> None:
     scene.ground.age()
-    _prove(scene.ground, sorted(scene.judge.kept))
+    prove(scene.ground, sorted(scene.judge.kept))
     scene.judge.after_the_next_run()
     require(not list(scene.ground.state.rglob("making-*")), "an unfinished template is left")
 
@@ -306,15 +218,14 @@ def _prepare_cut_restore(world: World) -> Iterator[Scene]:
 
 def _restores(world: World, wire: BreakableProxy | None) -> Iterator[Scene]:
     """Over a database that has other tables."""
-    with world.database(SMALL) as database, world.database() as target:
-        ground = world.ground(database)
-        backup = _back_up(ground)
-        judge = world.judge(ground, database, {backup})
+    with world.database() as target:
+        ground = world.stocked()
+        judge = world.judge(ground, world.larder.ids)
         dsn = target.dsn() if wire is None else world.through(wire, target.dsn(tcp=True))
-        words = ["restore", backup, "--to", dsn, "--replace", "--json"]
+        words = ["restore", world.larder.ids[-1], "--to", dsn, "--replace", "--json"]
         hazard = None if wire is None else CutWire(wire)
         scene = Scene(ground, judge, words, hazard, facts={"target": target})
-        _put_target_back(scene)
+        scene.also = partial(_put_target_back, scene)
         try:
             yield scene
         finally:
@@ -324,7 +235,7 @@ def _restores(world: World, wire: BreakableProxy | None) -> Iterator[Scene]:
 def _put_target_back(scene: Scene) -> None:
     """Nothing but the database that was there, with what was in it."""
     target: Database = scene.facts["target"]
-    for name in [*scene.judge.databases(f"{target.name}%"), *scene.judge.databases("guardian\\_%")]:
+    for name in scene.judge.databases(f"{target.name}%"):
         target.server.drop_database(name)
     with target.server.connect() as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(target.name)))
@@ -355,7 +266,6 @@ def _settle_restore(scene: Scene, life: Life) -> None:
     scene.judge.after_the_next_run()
     kept = [name for name in scene.judge.databases(f"{target.name}%") if name != target.name]
     require(len(kept) <= 2, f"databases: {kept}")
-    _put_target_back(scene)
 
 
 # --- alerts -------------------------------------------------------------------------------------
@@ -363,18 +273,21 @@ def _settle_restore(scene: Scene, life: Life) -> None:
 
 def _prepare_alerts(world: World) -> Iterator[Scene]:
     """A backup that fails, for others may read the passphrase; and two who hear of it."""
-    with world.database(SMALL) as database, crowd("pager", "mail") as people:
-        ground = world.ground(database)
+    with crowd("pager", "mail") as people:
+        ground = world.stocked()
         ground.site.sections["escalation"] = people.section(
             {"on-call": ["pager"], "lead": ["mail"]}
         )
-        backup = _back_up(ground)
-        people.receivers["pager"].requests.clear()
-        judge = world.judge(ground, database, {backup})
-        facts = {"people": people}
-        scene = Scene(ground, judge, ["backup", "now", "--json"], facts=facts)
-        ground.site.passphrase.chmod(0o644)
-        yield scene
+        proven, *_, newest = world.larder.ids
+        judge = world.judge(ground, {proven, newest})
+
+        def begin() -> None:
+            ground.site.passphrase.chmod(0o644)
+            for receiver in people.receivers.values():
+                receiver.requests.clear()
+
+        words = ["backup", "now", "--json"]
+        yield Scene(ground, judge, words, facts={"people": people}, also=begin)
 
 
 def _check_alerts(scene: Scene, life: Life, whole: dict[str, set[str]]) -> None:
@@ -386,26 +299,21 @@ def _settle_alerts(scene: Scene, life: Life) -> None:
     """It fails again and is told; then it succeeds, and the end is told to all who heard."""
     people: Crowd = scene.facts["people"]
     site = scene.ground.site
-    try:
-        failed = scene.ground.run("backup", "now", "--json")
-        require(failed.status == 1, f"the second failure: {failed.err}")
-        require("alert" in people.kinds("pager"), "nobody was paged")
-        site.passphrase.chmod(0o600)
-        _settle_backup(scene, life)
-        with scene.judge.catalog() as catalog:
-            require(catalog.outstanding() == 0, "a message waits")
-            left = [one.key for one in catalog.incidents() if one.state is not State.RESOLVED]
-            require(not left, f"open: {left}")
-        for name in ("pager", "mail"):
-            kinds = people.kinds(name)
-            require(not kinds or kinds[-1] == "resolved", f"{name} heard no end: {kinds}")
-            for one in people.heard(name):
-                same = sum(other == one for other in people.heard(name))
-                require(same <= 2, f"{name} heard {same} times: {one['title']}")
-    finally:
-        site.passphrase.chmod(0o644)
-        for receiver in people.receivers.values():
-            receiver.requests.clear()
+    failed = scene.ground.run("backup", "now", "--json")
+    require(failed.status == 1, f"the second failure: {failed.err}")
+    require("alert" in people.kinds("pager"), "nobody was paged")
+    site.passphrase.chmod(0o600)
+    _settle_backup(scene, life)
+    with scene.judge.catalog() as catalog:
+        require(catalog.outstanding() == 0, "a message waits")
+        left = [one.key for one in catalog.incidents() if one.state is not State.RESOLVED]
+        require(not left, f"open: {left}")
+    for name in ("pager", "mail"):
+        kinds = people.kinds(name)
+        require(not kinds or kinds[-1] == "resolved", f"{name} heard no end: {kinds}")
+        for one in people.heard(name):
+            same = sum(other == one for other in people.heard(name))
+            require(same <= 2, f"{name} heard {same} times: {one['title']}")
 
 
 # --- migration ----------------------------------------------------------------------------------
@@ -413,14 +321,12 @@ def _settle_alerts(scene: Scene, life: Life) -> None:
 
 def _prepare_migration(world: World) -> Iterator[Scene]:
     """A catalog of the first guardian, with backups in it, opened by this one."""
-    with world.database(SMALL) as database:
-        ground = world.ground(database)
-        made = {_back_up(ground), _back_up(ground)}
-        judge = world.judge(ground, database, made)
-        with judge.catalog() as catalog, catalog._database.writing() as connection:
-            schema.downgrade(connection, schema.REVISIONS[0])
-        judge = world.judge(ground, database, made)
-        yield Scene(ground, judge, ["backup", "list", "--json"])
+    ground = world.stocked()
+    judge = world.judge(ground, world.larder.ids)
+    with judge.catalog() as catalog, catalog._database.writing() as connection:
+        schema.downgrade(connection, schema.REVISIONS[0])
+    judge = world.judge(ground, world.larder.ids)
+    yield Scene(ground, judge, ["backup", "list", "--json"])
 
 
 def _check_listing(scene: Scene, life: Life, whole: dict[str, set[str]]) -> None:
@@ -439,15 +345,13 @@ def _settle_migration(scene: Scene, life: Life) -> None:
 
 
 def _prepare_rebuild(world: World) -> Iterator[Scene]:
-    """The catalog is gone; two backups, one of them proven, lie in the store."""
-    with world.database(SMALL) as database:
-        ground = world.ground(database)
-        made = [_back_up(ground), _back_up(ground)]
-        _prove(ground, made[:1])
-        for path in ground.state.glob("catalog.db*"):
-            path.unlink()
-        judge = world.judge(ground, database, set(made))
-        yield Scene(ground, judge, ["catalog", "rebuild", "--json"], facts={"proven": made[0]})
+    """The catalog is gone; the backups, one of them proven, lie in the store."""
+    ground = world.stocked()
+    for path in ground.state.glob("catalog.db*"):
+        path.unlink()
+    judge = world.judge(ground, world.larder.ids)
+    facts = {"proven": world.larder.ids[0]}
+    yield Scene(ground, judge, ["catalog", "rebuild", "--json"], facts=facts)
 
 
 def _check_rebuild(scene: Scene, life: Life, whole: dict[str, set[str]]) -> None:
@@ -474,11 +378,16 @@ ALL = (
     Scenario("drill", 60, _prepare_drill, _check_drill, _settle_drill),
     Scenario("drill, embedded", 60, _prepare_embedded_drill, _check_drill, _settle_drill),
     Scenario("restore", 60, _prepare_restore, _check_restore, _settle_restore),
-    Scenario("alerts", 60, _prepare_alerts, _check_alerts, _settle_alerts),
+    Scenario("alerts", 60, _prepare_alerts, _check_alerts, _settle_alerts, fails=True),
     Scenario("migration", 30, _prepare_migration, _check_listing, _settle_migration),
     Scenario("rebuild", 30, _prepare_rebuild, _check_rebuild, _settle_rebuild),
-    Scenario("backup, disk full", 20, _prepare_full_disk, _check_backup, _settle_backup, True),
+    Scenario("backup, catalog server", 120, _prepare_catalog_server, _check_backup, _settle_backup),
+    DAEMON,
+    Scenario(
+        "backup, disk full", 20, _prepare_full_disk, _check_backup, _settle_backup, needs_root=True
+    ),
     Scenario("backup, wire cut", 60, _prepare_cut_backup, _check_backup, _settle_backup),
+    Scenario("backup, catalog cut off", 60, _prepare_cut_catalog, _check_backup, _settle_backup),
     Scenario("drill, wire cut", 60, _prepare_cut_drill, _check_drill, _settle_drill),
     Scenario("restore, wire cut", 60, _prepare_cut_restore, _check_restore, _settle_restore),
 )

@@ -2,47 +2,55 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import hashlib
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from typing import TypeVar
 
-from support.sweeping.invariants import BrokenError, require
+from support.sweeping.invariants import require
 from support.sweeping.nursery import Life
-from support.sweeping.points import Label
-from support.sweeping.scenarios import Scenario, Scene
+from support.sweeping.stage import Case, Scenario, Scene
 
-Case = tuple[Label, int, str]
-"""A point (what, the how-many-eth) and the fault there."""
+T = TypeVar("T")
 
 _TRIES = 3
 """Threads come by in another order now and then; a point that is never met counts as untested."""
+_MOST = 12
+"""How many times of one label are struck at."""
 
 
 @dataclass
 class Tally:
-    """What a sweep came to."""
+    """What a sweep came to. ``struck`` counts lives that met their fault, by its kind."""
 
     scenario: str
     points: int = 0
     cases: int = 0
-    struck: int = 0
+    struck: Counter[str] = field(default_factory=Counter)
     untested: list[Case] = field(default_factory=list)
     broken: list[tuple[Case, str]] = field(default_factory=list)
 
     def told(self) -> str:
         return (
-            f"{self.scenario}: {self.points} points, {self.cases} faults, {self.struck} struck, "
-            f"{len(self.untested)} untested, {len(self.broken)} broken"
+            f"{self.scenario}: {self.points} points, {self.cases} faults, "
+            f"{self.struck.total()} struck, {len(self.untested)} untested, "
+            f"{len(self.broken)} broken"
         )
 
 
-_MOST = 12
+def discover(
+    scenario: Scenario, scene: Scene, lives: int = 2, *, settled: bool = True
+) -> list[Case]:
+    """Every point that each of so many undisturbed runs passes, with each fault that fits it.
 
-
-def discover(scenario: Scenario, scene: Scene, lives: int = 2) -> list[Case]:
-    """Every point that each of so many undisturbed runs passes, with each fault that fits it."""
-    seen = [_undisturbed(scenario, scene) for _ in range(lives)]
+    Without ``settled`` the run after an undisturbed one is left out.
+    """
+    seen = [_undisturbed(scenario, scene, settled=settled) for _ in range(lives)]
     if scene.hazard is not None:
         found = [(kind, amount, scene.hazard.fault) for kind, amount in scene.hazard.amounts]
     else:
@@ -52,13 +60,15 @@ def discover(scenario: Scenario, scene: Scene, lives: int = 2) -> list[Case]:
     return found
 
 
-def _undisturbed(scenario: Scenario, scene: Scene) -> Life:
-    scene.ground.put_back()
+def _undisturbed(scenario: Scenario, scene: Scene, *, settled: bool) -> Life:
+    scene.begin()
     with nullcontext() if scene.hazard is None else scene.hazard.measure():
-        life = scene.ground.run(*scene.words, watched=scene.hazard is None)
+        life = scene.run()
+    require(life.status == 0 or scenario.fails, f"undisturbed, and it fails: {life.err[-1500:]}")
     whole = scene.judge.at_once(life)
     scenario.check(scene, life, whole)
-    scenario.settle(scene, life)
+    if settled:
+        scenario.settle(scene, life)
     return life
 
 
@@ -76,72 +86,91 @@ def _spread(times: int) -> list[int]:
     return sorted({1 + number * times // _MOST for number in range(_MOST)}) if times else []
 
 
-def strike(scenario: Scenario, scene: Scene, case: Case) -> Life:
-    """One life with one fault, the run after it, and all that must hold."""
-    scene.ground.put_back()
+def strike(scenario: Scenario, scene: Scene, case: Case) -> bool:
+    """One life with one fault, the run after it, and all that must hold; whether it was struck."""
+    scene.begin()
     if scene.hazard is None:
-        life = scene.ground.run(*scene.words, strike=case)
+        life = scene.run(case)
     else:
         scene.hazard.arm(*case[:2])
         try:
-            life = scene.ground.run(*scene.words)
+            life = scene.run()
         finally:
             struck = scene.hazard.disarm()
         life = replace(life, struck=struck)
     whole = scene.judge.at_once(life)
     scenario.check(scene, life, whole)
     scenario.settle(scene, life)
-    return life
+    return life.struck
+
+
+@dataclass(frozen=True)
+class Order:
+    """A case that is to be struck at, and where that is counted."""
+
+    scenario: Scenario
+    scene: Scene
+    case: Case
+    tally: Tally
+
+    def carry_out(self) -> str:
+        """Strike until it is met, and count what comes of it; a word when that is bad."""
+        tally, what = self.tally, f"{self.scenario.name} {self.case}"
+        tally.cases += 1
+        try:
+            met = any(strike(self.scenario, self.scene, self.case) for _ in range(_TRIES))
+        except Exception as error:  # noqa: BLE001 - what no check thought of, too; the sweep goes on
+            why = str(error) if isinstance(error, AssertionError) else repr(error)
+            tally.broken.append((self.case, why))
+            return f"BROKEN {what}: {why}"
+        if met:
+            tally.struck[self.case[2]] += 1
+            return ""
+        tally.untested.append(self.case)
+        return f"UNTESTED {what}"
+
+
+def orders(scenario: Scenario, scene: Scene, cases: Sequence[Case]) -> tuple[Tally, list[Order]]:
+    """An order for each case, all counted in one tally."""
+    tally = Tally(scenario.name, points=len({case[:2] for case in cases}))
+    return tally, [Order(scenario, scene, case, tally) for case in cases]
 
 
 def sweep(
-    scenario: Scenario,
-    scene: Scene,
-    choose: Callable[[Sequence[Case]], Sequence[Case]] = lambda cases: cases,
+    queue: Iterable[Order],
     tell: Callable[[str], object] = lambda _: None,
-    lives: int = 2,
-) -> Tally:
-    """Strike at each chosen case. Nothing is raised for what breaks: it is in the tally."""
-    cases = discover(scenario, scene, lives)
-    tally = Tally(scenario.name, points=len({case[:2] for case in cases}))
-    chosen = choose(cases)
-    tally.cases = len(chosen)
-    for number, case in enumerate(chosen, 1):
-        try:
-            struck = any(strike(scenario, scene, case).struck for _ in range(_TRIES))
-        except (BrokenError, AssertionError) as error:
-            tally.broken.append((case, str(error)))
-            tell(f"{number}/{len(chosen)} BROKEN {case}: {error}")
-            continue
-        if struck:
-            tally.struck += 1
-        else:
-            tally.untested.append(case)
-            tell(f"{number}/{len(chosen)} UNTESTED {case}")
-        if number % 25 == 0:
-            tell(f"{number}/{len(chosen)} {tally.told()}")
-    return tally
+    until: float = math.inf,
+) -> None:
+    """Carry the orders out; nothing is raised for what breaks, it is in the tallies.
+
+    It ends early when the monotonic clock is at ``until``, or by an interrupt.
+    """
+    with suppress(KeyboardInterrupt):
+        for number, order in enumerate(queue, 1):
+            if time.monotonic() > until:
+                return
+            if bad := order.carry_out():
+                tell(bad)
+            if number % 25 == 0:
+                tell(f"{number} lives; {order.tally.told()}")
 
 
-def evenly(count: int) -> Callable[[Sequence[Case]], Sequence[Case]]:
-    """So many of the cases, spread over all points and over the kinds of faults."""
+def shuffled(cases: Iterable[Case], seed: int | str) -> list[Case]:
+    """All cases in an order that the seed gives: the kinds of faults take turns.
 
-    def choose(cases: Sequence[Case]) -> Sequence[Case]:
-        points: dict[tuple[Label, int], list[Case]] = {}
-        for case in cases:
-            points.setdefault(case[:2], []).append(case)
-        places = list(points.values())
-        wanted = min(count, len(places))
-        steps = [places[number * len(places) // wanted] for number in range(wanted)]
-        return [faults[number % len(faults)] for number, faults in enumerate(steps)]
-
-    return choose
+    Each case has its place by itself, so a point more or less does not change all the others'.
+    """
+    kinds: dict[str, list[Case]] = {}
+    for case in sorted(cases, key=lambda one: _lot(seed, *one)):
+        kinds.setdefault(case[2], []).append(case)
+    return list(in_turn([kinds[kind] for kind in sorted(kinds, key=lambda one: _lot(seed, one))]))
 
 
-def at_random(seed: int, count: int) -> Callable[[Sequence[Case]], Sequence[Case]]:
-    """So many, by a seed."""
+def _lot(*what: object) -> bytes:
+    return hashlib.sha256(repr(what).encode()).digest()
 
-    def choose(cases: Sequence[Case]) -> Sequence[Case]:
-        return random.Random(seed).sample(list(cases), min(count, len(cases)))
 
-    return choose
+def in_turn(rows: Iterable[Sequence[T]]) -> Iterator[T]:
+    """The first of each row, the second of each, and so on."""
+    for column in zip_longest(*rows):
+        yield from (one for one in column if one is not None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from support.postgres import installation, running_server
 from support.s3 import MotoS3
 from support.sweeping.nursery import Nursery
-from support.sweeping.scenarios import World
+from support.sweeping.stage import World
 
 
 @contextmanager
@@ -40,4 +40,6 @@ def own_world() -> Iterator[World]:
         server = stack.enter_context(running_server(installation(15, from_wheel=False), tls=True))
         nursery = Nursery()
         stack.callback(nursery.close)
-        yield World(server, s3, nursery, folder)
+        world = World(server, s3, nursery, folder)
+        stack.callback(world.close)
+        yield world
