@@ -18,6 +18,10 @@ from typing import Any, NewType
 IncidentId = NewType("IncidentId", str)
 """Short enough to type: eight characters of lower-case letters and digits, such as ``k3f9w2ap``."""
 
+PUT_OFF_AT_MOST = timedelta(hours=2)
+"""No message is put off for longer. What is due later yet was written by a clock that was ahead, in
+a process that has ended since: it is due."""
+
 TITLE_LIMIT = 120
 """Characters of a title at most (what a phone's lock screen shows)."""
 
@@ -298,6 +302,10 @@ class Envelope:
     error: str | None = None
     group: str | None = None
     """The dedup key of the storm's message that told it."""
+
+    def is_due(self, at: datetime) -> bool:
+        """Whether it may be sent at that instant."""
+        return not at < self.next_at <= at + PUT_OFF_AT_MOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class Outbox:
         """
         rows = self._ask(lambda: self._catalog.waiting(at), None)
         if rows is not None:
-            unripe = {one.id: one for one in self._seen.values() if one.next_at > at}
+            unripe = {one.id: one for one in self._seen.values() if not one.is_due(at)}
             self._seen = unripe | {one.id: one for one in rows}
         waiting = self._seen if rows is None else {one.id: one for one in rows}
         known = waiting | self._rows | self._new | self._under_way
@@ -102,9 +102,7 @@ class Outbox:
         return [
             one
             for one in first.values()
-            if one.next_at <= at
-            and one.id not in self._under_way
-            and (one.id < 0 or not self._apart)
+            if one.is_due(at) and one.id not in self._under_way and (one.id < 0 or not self._apart)
         ]
 
     def outstanding(self) -> int | None:

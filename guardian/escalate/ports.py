@@ -160,7 +160,7 @@ class EscalationCatalog(Protocol):
         """In the place of what was there."""
 
     def waiting(self, now: datetime, limit: int = 500) -> Sequence[Envelope]:
-        """Envelopes that wait and are due, the worst first, then the oldest.
+        """Envelopes that wait and are due (:meth:`Envelope.is_due`), worst first, then oldest.
 
         Of one dedup key and channel only the first that waits (by the message's number, then by
         the row's), and none while that one is not due: so the messages of one incident arrive in

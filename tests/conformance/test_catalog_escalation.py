@@ -27,6 +27,7 @@ from support.incidents import (
 from guardian.adapters.catalog.catalog import SqlCatalog
 from guardian.errors import CatalogError, NotFoundError, StaleIncidentError
 from guardian.escalate.model import (
+    PUT_OFF_AT_MOST,
     Change,
     ChannelHealth,
     Entry,
@@ -286,6 +287,12 @@ def test_what_is_due_comes(catalog):
     assert numbers(catalog.waiting(START + MINUTE)) == [1, 2, 3]
     assert numbers(catalog.waiting(START + MINUTE, limit=2)) == [1, 2]
     assert catalog.outstanding() == 3
+
+
+def test_what_a_clock_that_was_ahead_has_put_off_is_due(catalog):
+    post(catalog, envelope(1, 1, next_at=START + PUT_OFF_AT_MOST), envelope(2, 2))
+    post(catalog, envelope(3, 3, next_at=START + timedelta(days=2)))
+    assert numbers(catalog.waiting(START)) == [2, 3]
 
 
 def test_the_worst_comes_first_and_no_channel_crowds_out_another(catalog):

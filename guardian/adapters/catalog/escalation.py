@@ -37,6 +37,7 @@ from guardian.adapters.catalog.models import (
 )
 from guardian.errors import CatalogError
 from guardian.escalate.model import (
+    PUT_OFF_AT_MOST,
     Change,
     ChannelHealth,
     Entry,
@@ -154,10 +155,11 @@ class SqlEscalation:
             tuple_(earlier.c.position, earlier.c.number)
             < tuple_(OUTBOX.c.position, OUTBOX.c.number),
         )
+        is_due = or_(OUTBOX.c.next_at <= now, OUTBOX.c.next_at > now + PUT_OFF_AT_MOST)
         place = func.row_number().over(partition_by=OUTBOX.c.channel, order_by=_WORST)
         due = (
             select(OUTBOX.c.number.label("due"), place.label("place"))
-            .where(OUTBOX.c.standing == _WAITING, OUTBOX.c.next_at <= now, ~has_earlier)
+            .where(OUTBOX.c.standing == _WAITING, is_due, ~has_earlier)
             .subquery()
         )
         chosen = OUTBOX.c.number.in_(select(due.c.due).where(due.c.place <= limit))

@@ -145,7 +145,7 @@ class MemoryEscalation:
             of_channel: Counter[str] = Counter()
             found = []
             for one in sorted(first.values(), key=_worst):
-                if one.next_at <= now and of_channel[one.channel] < limit:
+                if one.is_due(now) and of_channel[one.channel] < limit:
                     of_channel[one.channel] += 1
                     found.append(one)
             return found

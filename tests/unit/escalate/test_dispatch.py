@@ -537,6 +537,15 @@ def test_a_wall_clock_that_is_set_back_delays_nothing(office):
     assert office.of(1) == [("pager", DELIVERED)]
 
 
+def test_what_an_earlier_process_put_off_by_a_clock_that_was_ahead_leaves_at_once(office):
+    office.clock.jump_to(START + timedelta(days=2))
+    office.tell(1)
+    office.clock.jump_to(START)
+    office.start()
+    office.run()
+    assert office.of(1) == [("pager", DELIVERED)]
+
+
 def test_another_config_holds_from_the_next_run_on(office):
     new = FakeChannel("pager")
     old = office.pager
