@@ -19,12 +19,12 @@ from support.sweeping.sweep import discover, orders, shuffled, sweep
 from support.sweeping.world import short_folder
 
 SAMPLE = {
-    "backup": 4,
+    "backup": 3,
     "backup to S3": 1,
     "prune": 3,
-    "drill": 3,
-    "restore": 4,
-    "alerts": 2,
+    "drill": 2,
+    "restore": 3,
+    "alerts": 1,
     "migration": 6,
     "rebuild": 4,
     "backup, disk full": 1,

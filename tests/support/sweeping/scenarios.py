@@ -183,7 +183,8 @@ def _prepare_cut_drill(world: World) -> Iterator[Scene]:
 
 
 def _drills(world: World, ground: Ground) -> Scene:
-    return Scene(ground, world.judge(ground, world.larder.ids), ["verify", "--json"])
+    judge, facts = world.judge(ground, world.larder.ids), {"drilled": world.larder.ids[-1]}
+    return Scene(ground, judge, ["verify", "--json"], facts=facts)
 
 
 def _check_drill(scene: Scene, life: Life, whole: dict[str, set[str]]) -> None:
@@ -198,7 +199,7 @@ def _check_drill(scene: Scene, life: Life, whole: dict[str, set[str]]) -> None:
 
 def _settle_drill(scene: Scene, life: Life) -> None:
     scene.ground.age()
-    prove(scene.ground, sorted(scene.judge.kept))
+    prove(scene.ground, [scene.facts["drilled"]])
     scene.judge.after_the_next_run()
     require(not list(scene.ground.state.rglob("making-*")), "an unfinished template is left")
 
