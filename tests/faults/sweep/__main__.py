@@ -75,7 +75,7 @@ def main() -> int:
             until = time.monotonic() + chosen.minutes * 60
         sweep(chain(*queues) if chosen.seed is None else in_turn(queues), say, until)
         say(f"seed {chosen.seed}, {(time.monotonic() - began) / 60:.1f} minutes in all")
-    return report([*(tally for tally, _ in made), *ill])
+        return report([*(tally for tally, _ in made), *ill])  # whatever the end of the world does
 
 
 def found(scenario: Scenario, cases: Sequence[Case]) -> str:

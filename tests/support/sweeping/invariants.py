@@ -17,7 +17,7 @@ from guardian.adapters.clock import SystemClock
 from guardian.adapters.process import is_alive
 from guardian.adapters.stores.keys import is_temporary_name
 from guardian.backup.manifest import MANIFEST_NAME, decode_manifest
-from guardian.model import RunStatus
+from guardian.model import ProofLevel, RunStatus
 
 _STOPPED = 130
 _SOON = 10.0
@@ -131,6 +131,16 @@ class Judge:
             }
 
         return sorted(one for one in there if of(one, now) != of(one, self.before))
+
+    def without_fingerprint(self) -> set[str]:
+        """Those whose manifest says that they carry none."""
+        return {
+            str(manifest.id)
+            for held in self.ground.objects().values()
+            for key, data in held.items()
+            if key.endswith("/" + MANIFEST_NAME)
+            if (manifest := decode_manifest(data)).proof is ProofLevel.NONE
+        }
 
     @contextmanager
     def catalog(self) -> Iterator[SqlCatalog]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from support.sweeping.points import Label, Points, Strike
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds after which a command counts as hanging."""
 WORK = 25.0
 """Seconds that a daemon has for what it is to do before it is told to end."""
@@ -130,7 +130,7 @@ class Nursery:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(120)  # a busy host takes long to end a large process
         self._process.stdout.close()
         self._folder.cleanup()
 

@@ -129,7 +129,10 @@ def _settle_backup(scene: Scene, life: Life) -> None:
     require(all(one["status"] == "succeeded" for one in result["stores"]), f"{result['stores']}")
     there = scene.judge.after_the_next_run()
     require(result["id"] in there, "the next backup is not there")
-    prove(ground, scene.judge.touched(there))
+    unread = scene.judge.without_fingerprint()
+    require(result["id"] not in unread, "the next backup has no fingerprint")
+    require(life.struck or not unread, f"no fingerprint, and no fault: {unread}")
+    prove(ground, scene.judge.touched(there), unread)
 
 
 # --- pruning ------------------------------------------------------------------------------------
