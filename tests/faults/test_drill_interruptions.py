@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 from support.drilling import gone, scratch_databases, sessions_of_ours, verify_one
-from support.gates import GATES, Place, Standing, at, ending, standing
+from support.gates import GATES, Place, Standing, at, command_line, ending, standing
 from support.postgres import Database, PostgresServer, installation, running_server
 from support.proxy import BreakableProxy
 from support.rebuilding import s3_section
@@ -286,10 +286,12 @@ def test_kill_9_of_pg_restore_alone(noise: Noise, step: str) -> None:
     """As when memory runs out: the host's fault, not the backup's."""
 
     def kill_tool(it: Standing) -> None:
-        for child in descendants(it.process.pid):
-            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-            if words[0].endswith(b"/pg_restore"):
-                os.kill(child, signal.SIGKILL)
+        lines = {child: command_line(child) for child in descendants(it.process.pid)}
+        tools = [child for child, line in lines.items() if line[0].endswith(b"/pg_restore")]
+        assert tools
+        for child in tools:
+            os.kill(child, signal.SIGKILL)
+        it.place.open()  # who waits for the server does not hear of it
 
     drill = drill_while(noise.drilling(noise.with_checks(), step), kill_tool)
     assert drill["result"] == "inconclusive"
