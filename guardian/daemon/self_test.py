@@ -28,12 +28,13 @@ from guardian.adapters.process import current_holder
 from guardian.adapters.scratch.folder import ScratchFolder, sweep_strays
 from guardian.adapters.scratch.stepdown import choose_runner
 from guardian.adapters.stores.local import LocalStore
+from guardian.adapters.stores.signed import Demands, SignedStore
 from guardian.adapters.stores.spooling import SpoolingStore
 from guardian.adapters.zstd import ZstdCompressor
 from guardian.backup.lease import LeaseKeeper
 from guardian.config.backing import VerifyConfig
 from guardian.daemon.scratch import PREFIX, PURPOSE, EmbeddedScratch, GivenScratch
-from guardian.daemon.signing import seals
+from guardian.daemon.stores import make_store
 from guardian.errors import InconclusiveError, ScratchError
 from guardian.model import (
     BackupRecord,
@@ -45,6 +46,7 @@ from guardian.model import (
 from guardian.ports import Progress, Store
 from guardian.verify.bench import Bench, OwnThings
 from guardian.verify.drill import LEASE_TTL, DrillPlan
+from guardian.verify.intruding import Seals
 from guardian.verify.ports import DamagedCopy, ScratchServers, Workshop
 from guardian.verify.self_test import SelfTest
 from guardian.verify.trial import SelfTestReport
@@ -87,7 +89,7 @@ def self_test(app: App, record: BackupRecord, store: str, progress: Progress) ->
             holder=holder,
             plan=DrillPlan(jobs=section.jobs, timeout=section.timeout),
             version=__version__,
-            seals=seals(app, store),
+            seals=_seals(app, store),
         )
         return SelfTest(bench).run(
             record.ref,
@@ -100,6 +102,17 @@ def self_test(app: App, record: BackupRecord, store: str, progress: Progress) ->
 def _section(app: App, server: str) -> VerifyConfig:
     known = app.config.servers.get(server)
     return VerifyConfig() if known is None else known.verify
+
+
+def _seals(app: App, name: str) -> Seals | None:
+    """What a self-test forges against: one store, and our checking; None where none is demanded."""
+    if not app.config.encryption.is_signature_required:
+        return None
+    return Seals(
+        store=make_store(name, app.config.stores[name]),
+        checked=lambda store: SignedStore(store, app.signer, Demands(required=True)),
+        sign=app.signer.sign,
+    )
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from guardian.adapters.stores.signed import Demands, SignedStore
 from guardian.backup.manifest import MANIFEST_NAME, decode_manifest, manifest_key, parse_key
 from guardian.daemon.stores import make_store
 from guardian.errors import GuardianError
-from guardian.verify.intruding import Seals
 
 if TYPE_CHECKING:
     from guardian.adapters.signatures.several import Kind
@@ -48,17 +47,6 @@ def signed_store(app: App, name: str) -> SignedStore:
     required = app.config.encryption.is_signature_required
     demands = Demands(required, lambda key, document: _remembers(app, key, document))
     return SignedStore(store, app.signer, demands)
-
-
-def seals(app: App, name: str) -> Seals | None:
-    """What a self-test forges against: one store, and our checking; None where none is demanded."""
-    if not app.config.encryption.is_signature_required:
-        return None
-    return Seals(
-        store=make_store(name, app.config.stores[name]),
-        checked=lambda store: SignedStore(store, app.signer, Demands(required=True)),
-        sign=app.signer.sign,
-    )
 
 
 def _remembers(app: App, key: str, document: bytes) -> bool:
