@@ -141,6 +141,12 @@ class S3StoreConfig(Section):
     part_size: Size = Field(
         8 << 20, ge=5 << 20, description="smallest part of an upload; grows with the backup"
     )
+    max_rate: Size | None = Field(
+        None,
+        ge=100_000,
+        description="bytes a second that one backup, drill or restore sends and fetches there at "
+        "most, such as 20MB; null for as many as go",
+    )
 
     @model_validator(mode="after")
     def _whole_credentials(self) -> Self:

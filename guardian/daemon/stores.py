@@ -41,7 +41,13 @@ def _s3_store(name: str, section: S3StoreConfig) -> Store:
         object_lock=ObjectLock(lock.mode, lock.for_) if lock else None,
         part_bytes=section.part_size,
     )
-    return RetryingStore(S3Store(name, settings))
+    store = RetryingStore(S3Store(name, settings))
+    if section.max_rate is None:
+        return store
+    from guardian.adapters.clock import SystemClock
+    from guardian.adapters.stores.throttling import ThrottledStore
+
+    return ThrottledStore(store, section.max_rate, SystemClock())
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

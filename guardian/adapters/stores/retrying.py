@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 
 import stamina
 
+from guardian.adapters.stores.passing import PassingStore
 from guardian.errors import StoreError, StoreExistsError
 from guardian.model import StoredObject
 from guardian.ports import Readable, Store, StoreWriter
@@ -61,7 +62,7 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, StoreError) and error.transient
 
 
-class RetryingStore:
+class RetryingStore(PassingStore):
     """Another store, asked again when it fails for a reason that may pass."""
 
     def __init__(
@@ -71,17 +72,9 @@ class RetryingStore:
         *,
         kept_bytes: int = DEFAULT_KEPT_BYTES,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._patiently = patience or Patience()
         self._kept_bytes = kept_bytes
-
-    def __repr__(self) -> str:
-        return f"RetryingStore({self._inner!r})"
-
-    @property
-    def name(self) -> str:
-        """The inner store's name."""
-        return self._inner.name
 
     def open_writer(
         self, key: str, *, expected_bytes: int | None = None, exclusive: bool = False
@@ -131,10 +124,6 @@ class RetryingStore:
     def free_bytes(self) -> int | None:
         """As the inner store, patiently."""
         return self._patiently(self._inner.free_bytes)
-
-    def lock_until(self, now: datetime) -> datetime | None:
-        """As the inner store."""
-        return self._inner.lock_until(now)
 
     def check(self) -> None:
         """As the inner store, at once: whoever checks wants to hear of the first failure."""

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from io import BytesIO
-from types import TracebackType
-from typing import Self
 
+from guardian.adapters.stores.passing import PassingStore, PassingWriter
 from guardian.backup.manifest import LARGEST, MANIFEST_NAME
 from guardian.backup.signature import LARGEST as LARGEST_SIGNATURE
 from guardian.backup.signature import is_signed, signature_key, subject
@@ -61,21 +59,13 @@ class Demands:
     vouched: Callable[[str, bytes], bool] = lambda _key, _document: False
 
 
-class SignedStore:
+class SignedStore(PassingStore):
     """Implements the Store port over another one; reading a document may raise SignatureError."""
 
     def __init__(self, inner: Store, signer: Signer, demands: Demands) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._signer = signer
         self._demands = demands
-
-    def __repr__(self) -> str:
-        return f"SignedStore({self._inner!r})"
-
-    @property
-    def name(self) -> str:
-        """The inner store's name."""
-        return self._inner.name
 
     def open_writer(
         self, key: str, *, expected_bytes: int | None = None, exclusive: bool = False
@@ -118,14 +108,6 @@ class SignedStore:
             return Standing.FORGED
         return Standing.SIGNED
 
-    def stat(self, key: str) -> StoredObject | None:
-        """As the inner store."""
-        return self._inner.stat(key)
-
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """As the inner store; signatures are objects like others."""
-        return self._inner.list(prefix)
-
     def delete(self, key: str) -> None:
         """As the inner store. A pin and a drill's record take their signatures with them.
 
@@ -134,22 +116,6 @@ class SignedStore:
         self._inner.delete(key)
         if is_signed(key) and key.rpartition("/")[2] != MANIFEST_NAME:
             self._inner.delete(signature_key(key))
-
-    def sweep(self, prefix: str, older_than: datetime) -> int:
-        """As the inner store."""
-        return self._inner.sweep(prefix, older_than)
-
-    def free_bytes(self) -> int | None:
-        """As the inner store."""
-        return self._inner.free_bytes()
-
-    def lock_until(self, now: datetime) -> datetime | None:
-        """As the inner store."""
-        return self._inner.lock_until(now)
-
-    def check(self) -> None:
-        """As the inner store."""
-        self._inner.check()
 
     def _sign(self, key: str, document: bytes, exclusive: bool) -> None:  # noqa: FBT001 - the port's
         signature = self._signer.sign(document)
@@ -190,25 +156,13 @@ class SignedStore:
         return type(error)(f"store {self.name}: {subject(key)} {error.message}", mend=mend)
 
 
-class _SigningWriter:
+class _SigningWriter(PassingWriter):
     """Keeps the document, signs it, and only then commits it."""
 
     def __init__(self, inner: StoreWriter, sign: Callable[[bytes], None]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._sign = sign
         self._document = bytearray()
-
-    def __enter__(self) -> Self:
-        self._inner.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._inner.__exit__(kind, error, trace)
 
     def write(self, data: bytes) -> None:
         """Append."""

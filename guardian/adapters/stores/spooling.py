@@ -14,14 +14,14 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from guardian.adapters.stores.passing import PassingStore
 from guardian.errors import StoreError
 from guardian.model import StoredObject
-from guardian.ports import Readable, Store, StoreWriter
+from guardian.ports import Readable, Store
 
 _BLOCK = 1 << 20
 _WORTH_BYTES = 4 << 20
@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.5
 _ENDING_SECONDS = 5.0
 
 
-class SpoolingStore:
+class SpoolingStore(PassingStore):
     """A store for the length of a ``with`` block, whose large objects are fetched once.
 
     ``directory`` is where, None for the system's folder for temporary files. Where there is no room
@@ -39,7 +39,7 @@ class SpoolingStore:
     def __init__(
         self, inner: Store, directory: Path | None = None, *, worth_bytes: int = _WORTH_BYTES
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._directory = directory or Path(tempfile.gettempdir())
         self._worth_bytes = worth_bytes
         self._kept: dict[str, _Spool] = {}
@@ -60,11 +60,6 @@ class SpoolingStore:
             for spool in self._kept.values():
                 spool.stop()
             self._kept.clear()
-
-    @property
-    def name(self) -> str:
-        """The store's."""
-        return self._inner.name
 
     @contextmanager
     def open_reader(self, key: str) -> Iterator[Readable]:
@@ -99,42 +94,6 @@ class SpoolingStore:
             return shutil.disk_usage(self._directory).free
         except OSError:
             return 0
-
-    # --- the rest is the inner store's -----------------------------------------------------------
-
-    def open_writer(
-        self, key: str, *, expected_bytes: int | None = None, exclusive: bool = False
-    ) -> StoreWriter:
-        """As the inner store."""
-        return self._inner.open_writer(key, expected_bytes=expected_bytes, exclusive=exclusive)
-
-    def stat(self, key: str) -> StoredObject | None:
-        """As the inner store."""
-        return self._inner.stat(key)
-
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """As the inner store."""
-        return self._inner.list(prefix)
-
-    def delete(self, key: str) -> None:
-        """As the inner store."""
-        self._inner.delete(key)
-
-    def sweep(self, prefix: str, older_than: datetime) -> int:
-        """As the inner store."""
-        return self._inner.sweep(prefix, older_than)
-
-    def lock_until(self, now: datetime) -> datetime | None:
-        """As the inner store."""
-        return self._inner.lock_until(now)
-
-    def free_bytes(self) -> int | None:
-        """As the inner store."""
-        return self._inner.free_bytes()
-
-    def check(self) -> None:
-        """As the inner store."""
-        self._inner.check()
 
 
 class _Spool:

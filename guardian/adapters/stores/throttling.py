@@ -5,11 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from types import TracebackType
-from typing import Self
 
-from guardian.model import StoredObject
+from guardian.adapters.stores.passing import PassingStore, PassingWriter
 from guardian.ports import Clock, Readable, Store, StoreWriter
 
 
@@ -35,20 +32,12 @@ class ByteBudget:
             self._clock.sleep(wait)
 
 
-class ThrottledStore:
+class ThrottledStore(PassingStore):
     """Another store, written and read no faster than ``bytes_per_second`` in total."""
 
     def __init__(self, inner: Store, bytes_per_second: int, clock: Clock) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._budget = ByteBudget(bytes_per_second, clock)
-
-    def __repr__(self) -> str:
-        return f"ThrottledStore({self._inner!r})"
-
-    @property
-    def name(self) -> str:
-        """The inner store's name."""
-        return self._inner.name
 
     def open_writer(
         self, key: str, *, expected_bytes: int | None = None, exclusive: bool = False
@@ -63,62 +52,18 @@ class ThrottledStore:
         with self._inner.open_reader(key) as reader:
             yield _ThrottledReader(reader, self._budget)
 
-    def stat(self, key: str) -> StoredObject | None:
-        """As the inner store."""
-        return self._inner.stat(key)
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """As the inner store."""
-        return self._inner.list(prefix)
-
-    def delete(self, key: str) -> None:
-        """As the inner store."""
-        self._inner.delete(key)
-
-    def sweep(self, prefix: str, older_than: datetime) -> int:
-        """As the inner store."""
-        return self._inner.sweep(prefix, older_than)
-
-    def free_bytes(self) -> int | None:
-        """As the inner store."""
-        return self._inner.free_bytes()
-
-    def lock_until(self, now: datetime) -> datetime | None:
-        """As the inner store."""
-        return self._inner.lock_until(now)
-
-    def check(self) -> None:
-        """As the inner store."""
-        self._inner.check()
-
-
-class _ThrottledWriter:
+class _ThrottledWriter(PassingWriter):
     """Waits before each write."""
 
     def __init__(self, inner: StoreWriter, budget: ByteBudget) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._budget = budget
-
-    def __enter__(self) -> Self:
-        self._inner.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._inner.__exit__(kind, error, trace)
 
     def write(self, data: bytes) -> None:
         """Append, at the limited rate."""
         self._budget.spend(len(data))
         self._inner.write(data)
-
-    def commit(self) -> StoredObject:
-        """As the inner writer."""
-        return self._inner.commit()
 
 
 class _ThrottledReader:
