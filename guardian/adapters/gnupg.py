@@ -7,6 +7,7 @@ pipe; a source that raises leaves a valid, truncated message behind ``ok``.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -228,8 +229,13 @@ class GnupgEncryptor:
         return f" --homedir {self._homedir}" if self._homedir else ""
 
     def close(self) -> None:
-        """Stop the agent that gpg may have started for our own home folder."""
-        if self._homedir is not None and self._homedir.is_dir():
+        """Stop the agent that gpg may have started for our own home folder.
+
+        One that cannot be stopped (a busy host, no gpgconf) spoils no work that is done.
+        """
+        if self._homedir is None or not self._homedir.is_dir():
+            return
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run(
                 ["gpgconf", "--homedir", str(self._homedir), "--kill", "all"],
                 check=False,

@@ -17,6 +17,7 @@ from guardian.config.types import (
     KeyFingerprint,
     KeyFingerprints,
     PositiveDuration,
+    Rate,
     ScheduleText,
     Secret,
     Size,
@@ -141,9 +142,8 @@ class S3StoreConfig(Section):
     part_size: Size = Field(
         8 << 20, ge=5 << 20, description="smallest part of an upload; grows with the backup"
     )
-    max_rate: Size | None = Field(
+    max_rate: Rate | None = Field(
         None,
-        ge=100_000,
         description="bytes a second that one backup, drill or restore sends and fetches there at "
         "most, such as 20MB; null for as many as go",
     )

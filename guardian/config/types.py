@@ -269,6 +269,8 @@ PositiveDuration = Annotated[
     timedelta, BeforeValidator(_duration), AfterValidator(_positive), Schema(_DURATION_SCHEMA)
 ]
 Size = Annotated[int, BeforeValidator(_size), Schema(_SIZE_SCHEMA)]
+Rate = Annotated[int, Field(ge=100_000), BeforeValidator(_size), Schema(_SIZE_SCHEMA)]
+"""Bytes a second. With fewer, a block of ours would take so long that the store seems to hang."""
 PercentText = Annotated[Percent, PlainValidator(_percent), Schema(_PERCENT_SCHEMA)]
 ScheduleText = Annotated[str, AfterValidator(_schedule)]
 DrillSchedule = Annotated[str, AfterValidator(_drill_schedule)]

@@ -435,3 +435,11 @@ def test_memory_stays_flat_over_200_mib(passphrase_file: Path, tmp_path: Path) -
         text=True,
     )
     assert int(result.stdout) < 40 * 1024  # KiB
+
+
+def test_an_agent_that_cannot_be_stopped_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encryptor = GnupgEncryptor(recipients=["x"], homedir=tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no gpgconf there
+    encryptor.close()
