@@ -25,7 +25,7 @@ class Crew:
 
     ``assign`` is asked when a task begins, so that it gets the configuration of that moment.
     ``ended`` hears of each outcome, on the thread of its worker, after the task's place is free.
-    ``crashed`` hears of what either of them raises.
+    ``crashed`` hears of what either of them raises, and of what cannot be begun.
     """
 
     def __init__(
@@ -59,9 +59,15 @@ class Crew:
             with self._changed:
                 now = self._clock.now()
                 self._seen[task.key] = TaskNow(task, now, started_at=now, heard_at=now)
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._work, args=(task,), name=f"worker {task.key}", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # the host has no thread for us
+                self._crashed(str(task), error)
+                self._workload.done(task)  # or its place would be taken for good
+                self._end(Outcome(task, Result.CRASHED, "no thread could be started for it"))
 
     def now(self) -> tuple[TaskNow, ...]:
         """What runs, then what waits, in the order of its turn."""
@@ -109,16 +115,20 @@ class Crew:
             self._crashed(str(task), error)
         finally:
             self._workload.done(task)
+        self._end(outcome)
+        self.begin()
+
+    def _end(self, outcome: Outcome) -> None:
+        task = outcome.task
         try:
             self._ended(outcome)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - as in _work
             self._crashed(str(task), error)
         finally:
             with self._changed:
                 self._workers.pop(task.key, None)
                 self._seen.pop(task.key, None)
                 self._changed.notify_all()
-            self.begin()
 
     def _hear(self, task: Task, word: str, value: Any) -> None:
         with self._changed:

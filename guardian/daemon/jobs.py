@@ -15,6 +15,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures.thread import ThreadPoolExecutor as Pool
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -26,6 +27,7 @@ from apscheduler.events import (
     JobSubmissionEvent,
 )
 from apscheduler.executors.pool import BasePoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -133,14 +135,13 @@ class Jobs:
 
     def run_now(self, name: str) -> None:
         """Let a job run at once, if there is one of that name; its rhythm begins anew."""
-        if self._scheduler.get_job(name) is not None:
-            self._scheduler.modify_job(name, next_run_time=self._clock.now())
+        self._set_next(name, self._clock.now())
 
     def remove(self, name: str) -> None:
         """Run it no more; fine when there is none."""
         with self._lock:
             self._jobs.pop(name, None)
-        if self._scheduler.get_job(name) is not None:
+        with suppress(JobLookupError):
             self._scheduler.remove_job(name)
 
     def names(self) -> frozenset[str]:
@@ -154,8 +155,7 @@ class Jobs:
         with self._lock:
             jobs = list(self._jobs.values())
         for job in jobs:
-            if self._scheduler.get_job(job.name) is not None:
-                self._scheduler.modify_job(job.name, next_run_time=job.replan(now))
+            self._set_next(job.name, job.replan(now))
 
     @property
     def pulse_age(self) -> float | None:
@@ -174,6 +174,11 @@ class Jobs:
             )
 
     # --- within ---
+
+    def _set_next(self, name: str, at: datetime) -> None:
+        """Not asked first whether there is such a job: another thread may remove it in between."""
+        with suppress(JobLookupError):
+            self._scheduler.modify_job(name, next_run_time=at)
 
     def _add(self, job: _Job, first_in: timedelta) -> None:
         with self._lock:

@@ -22,6 +22,7 @@ from guardian.daemon.work import Kind, Task
 from guardian.daemon.worker import Assignment, Outcome, Result
 from guardian.errors import AlreadyRunningError, GuardianError, InterruptedRunError
 from guardian.logs import set_up_logging
+from guardian.units import counted
 
 if TYPE_CHECKING:
     from guardian.daemon.app import App
@@ -100,7 +101,7 @@ def perform(app: App, task: Task, progress: PipeProgress) -> Outcome:
 
     if task.kind is Kind.RECOVER:
         settled = settle_dead_runs(app)
-        text = f"{len(settled)} interrupted runs settled" if settled else ""
+        text = f"{counted(len(settled), 'interrupted run')} settled" if settled else ""
         return Outcome(task, Result.DONE, text)
     problems = tidy(app, progress)
     return Outcome(task, Result.FAILED if problems else Result.DONE, "; ".join(problems))

@@ -101,7 +101,7 @@ def test_one_that_is_killed_is_a_crash_and_is_settled_by_the_next(
     assert outcome.result == Result.CRASHED
     assert "signal 9 (SIGKILL)" in outcome.message
     assert Running(assignment(silent_site, RECOVER)).outcome().message == (
-        "1 interrupted runs settled"
+        "1 interrupted run settled"
     )
     (record,) = app.catalog.tries()
     assert record.status is RunStatus.INTERRUPTED

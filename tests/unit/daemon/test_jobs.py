@@ -241,3 +241,21 @@ def test_a_timetable_that_raises_does_not_end_the_scheduler() -> None:
     trigger = _ByTimetable(Broken(parse_schedule("0 2 * * *")), failed.append)
     assert trigger.get_next_fire_time(NOW, NOW) == NOW + timedelta(hours=1)
     assert str(failed[0]) == "never comes again"
+
+
+def test_a_job_that_another_thread_removes_at_that_moment(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is there and what is done to it are one step, or a jump of the clock ends us."""
+    jobs.every("a", NEVER, lambda: None, first_in=NEVER)
+    scheduler = jobs._scheduler
+    really = scheduler.modify_job
+
+    def removed_first(name: str, **changes: Any) -> object:
+        scheduler.remove_job(name)
+        return really(name, **changes)
+
+    monkeypatch.setattr(scheduler, "modify_job", removed_first)
+    jobs.realign()
+    jobs.run_now("a")
+    jobs.remove("a")
