@@ -72,7 +72,7 @@ class Alerting:
         self._told(self.escalator.end_unwatched(frozenset(scopes)))
 
     def observed(self, observation: Observation) -> None:
-        """Something was looked at. Returns at once."""
+        """Something was looked at. Returns at once, where the host has a thread for it."""
         scope = observation.scope
         with self._lock:
             busy = scope in self._waiting
@@ -83,7 +83,11 @@ class Alerting:
             if busy:
                 return
         name = f"alarm {scope}"
-        threading.Thread(target=self._work, args=(scope, name), name=name, daemon=True).start()
+        thread = threading.Thread(target=self._work, args=(scope, name), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the host has none to give: whoever looked waits, the alarm does not
+            self._work(scope, name)
 
     def tick(self) -> None:
         """Let time pass: climb, remind, resolve. A job calls it every few seconds."""

@@ -176,9 +176,14 @@ def run_within(seconds: float, checks: Mapping[str, Check]) -> dict[str, str]:
     ]
     if seconds <= 0:
         return dict.fromkeys(checks, "left out: other checks took all the time")
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(max(0.0, until - time.monotonic()))
     late = f"no answer within {format_duration(round(seconds, 1))}"
+    begun = []
+    try:
+        for one in threads:
+            one.start()
+            begun.append(one)
+    except RuntimeError:
+        late = "could not be looked at: this host can start no thread"
+    for one in begun:
+        one.join(max(0.0, until - time.monotonic()))
     return {name: found.get(name, late) for name in checks}

@@ -224,7 +224,12 @@ class _Doctor:
             if self._running:
                 return
             self._running = True
-        threading.Thread(target=self._examine, name="doctor", daemon=True).start()
+        thread = threading.Thread(target=self._examine, name="doctor", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the host has none to give; another try may get one
+            self._running = False
+            self._crashed("doctor", error)
 
     def _examine(self) -> None:
         live = self._live.app

@@ -66,12 +66,17 @@ class Sender:
         flight = Flight(envelope, self._clock.monotonic())
         self._flights[envelope.channel] = flight
         channel = self.channels[envelope.channel]
-        threading.Thread(
+        thread = threading.Thread(
             target=self._fly,
             args=(flight, channel, memo),
             name=f"channel {envelope.channel}",
             daemon=True,
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # one that never began must not count as one that hangs
+            error = DeliveryError(f"channel {envelope.channel}: this host can start no thread")
+            self._landed.put(Landing(flight, error=error))
         return flight
 
     def landings(self, wait: float) -> list[Landing]:

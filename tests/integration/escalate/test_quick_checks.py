@@ -228,6 +228,17 @@ def test_what_hangs_raises_or_crashes_costs_no_other_check() -> None:
     assert list(run_within(0, {"a": hang}).values()) == ["left out: other checks took all the time"]
 
 
+def test_a_host_without_threads_costs_the_checks_and_not_the_alert(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    found = run_within(5, {"a": lambda: "fine", "b": lambda: "fine"})
+    assert set(found.values()) == {"could not be looked at: this host can start no thread"}
+
+
 def test_a_catalog_that_cannot_be_opened_costs_the_checks_and_not_the_alert(
     tmp_path: Path,
 ) -> None:

@@ -583,3 +583,24 @@ def test_entries_are_of_the_right_kind(office):
     office.run()
     kinds = [one.kind for one in office.catalog.timeline(incident_id(1))]
     assert kinds == [EntryKind.UNDELIVERED, EntryKind.DELIVERED]
+
+
+def test_a_host_that_had_no_thread_for_a_while_costs_no_channel(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What never began must not count as what hangs, of which a channel bears three."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    office.tell(1)
+    with monkeypatch.context() as host:
+        host.setattr(threading.Thread, "start", refuse)
+        for _ in range(4):
+            report = office.run()
+            assert (report.delivered, report.in_the_air) == (0, 0)
+            office.clock.advance(MINUTE)
+    (waiting,) = office.catalog.envelopes(incident_id(1))
+    assert waiting.error == "channel pager: this host can start no thread"
+    office.run()
+    assert [one.kind for one in office.pager.sent] == [ALERT]
