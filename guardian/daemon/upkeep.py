@@ -8,12 +8,16 @@ from datetime import timedelta
 from guardian.adapters.scratch.folder import sweep_strays
 from guardian.backup.recovery import recover
 from guardian.daemon.app import App
+from guardian.daemon.listing import LISTED
+from guardian.daemon.sensors import SEEN
 from guardian.errors import AlreadyRunningError, GuardianError
 from guardian.model import BackupRecord
 from guardian.ports import Progress
 
 KEEP = timedelta(days=400)
 """A year and a bit: who looks at audit and incidents once a year finds all of it."""
+_REMEMBERED = frozenset({LISTED, SEEN})
+"""Events that are no mere history: written down once, they hold until they are written anew."""
 
 
 def settle_dead_runs(app: App) -> Sequence[BackupRecord]:
@@ -50,5 +54,6 @@ def tidy(app: App, progress: Progress) -> list[str]:
     now = app.clock.now()
     app.catalog.prune_kills(KEEP, now)
     app.catalog.prune_incidents(KEEP, now)
+    app.catalog.prune_events(KEEP, now, but=_REMEMBERED)
     app.catalog.thin_samples(now)
     return problems

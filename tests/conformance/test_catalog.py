@@ -512,6 +512,15 @@ def test_events_come_newest_first(catalog):
     assert [one.message for one in catalog.events(kind="backup.failed")] == ["one"]
 
 
+def test_old_events_go_but_for_what_must_be_remembered(catalog):
+    for kind, at in (("a", START), ("kept", START), ("a", START + HOUR), ("b", START + 2 * HOUR)):
+        catalog.record_event(Event(at, kind, "happened"))
+    assert catalog.prune_events(HOUR, START + 2 * HOUR, but={"kept"}) == 1
+    assert [one.kind for one in catalog.events()] == ["b", "a", "kept"]
+    assert catalog.prune_events(HOUR, START + 9 * HOUR) == 3
+    assert list(catalog.events()) == []
+
+
 # --- leases ---
 
 

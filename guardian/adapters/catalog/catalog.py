@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -278,6 +278,14 @@ class SqlCatalog(SqlWatch, SqlEscalation, SqlHistory, SqlTrend):
         query = query.order_by(EVENTS.c.at.desc(), EVENTS.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             return [rows.event(row) for row in connection.execute(query)]
+
+    def prune_events(
+        self, older_than: timedelta, now: datetime, *, but: Collection[str] = ()
+    ) -> int:
+        """Drop what happened so long ago, ``but`` for some kinds; returns how many."""
+        old = (EVENTS.c.at < now - older_than) & EVENTS.c.kind.not_in(but)
+        with self._database.writing() as connection:
+            return connection.execute(delete(EVENTS).where(old)).rowcount
 
     # --- leases ---
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -262,6 +262,17 @@ class MemoryCatalog(MemoryWatch, MemoryEscalation, MemoryHistory, MemoryTrend):
         with self._lock:
             found = [one for one in reversed(self._events) if kind in {None, one.kind}]
             return sorted(found, key=lambda one: one.at, reverse=True)[:limit]
+
+    def prune_events(
+        self, older_than: timedelta, now: datetime, *, but: Collection[str] = ()
+    ) -> int:
+        """Drop what happened so long ago, ``but`` for some kinds; returns how many."""
+        with self._lock:
+            before = len(self._events)
+            self._events = [
+                one for one in self._events if one.at >= now - older_than or one.kind in but
+            ]
+            return before - len(self._events)
 
     # --- leases ---
 
