@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from support.aftermath import is_writing
 from support.daemon import Daemon
 from support.listeners import Crowd, crowd
 from support.ports import free_port
@@ -267,18 +268,3 @@ def test_what_cannot_start_says_why(tmp_path: Path) -> None:
     outcome = site.run("run")
     assert outcome.code == 2
     assert "typo" in outcome.err
-
-
-def is_writing(store: Path) -> Callable[[], bool]:
-    """Whether a dump has begun to arrive in the store."""
-
-    def look() -> bool:
-        try:
-            return any(
-                path.is_file() and path.stat().st_size > 1 << 20 and ".dump." in path.name
-                for path in store.rglob("*")
-            )
-        except FileNotFoundError:  # a file went away while we looked
-            return False
-
-    return look

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.aftermath import sessions_left
 from support.postgres import Database, PostgresServer, Role
 from support.proxy import BreakableProxy
 from support.site import Outcome, Site, snapshot_of
@@ -259,7 +260,7 @@ def test_timeout(large_site: Site) -> None:
     assert_failed(large_site.back_up(), "timeout", "backup.timeout")
     assert snapshot_of(large_site.store) == {}
     assert large_site.listed() == []
-    _no_sessions_left(large_site)
+    assert sessions_left(large_site.dsn) == []
 
 
 def test_connection_cut_in_mid_dump(large_site: Site, large: Database) -> None:
@@ -296,22 +297,7 @@ def test_server_dies_in_mid_dump(large_site: Site, large: Database) -> None:
     out, err = process.communicate(timeout=60)
     assert_failed(Outcome(process.returncode, out, err), "connection")
     assert snapshot_of(large_site.store) == {}
-    _no_sessions_left(large_site)
-
-
-def _no_sessions_left(site: Site) -> None:
-    """The source is unharmed: no session, hence no lock and no snapshot, of ours remains."""
-    with psycopg.connect(site.dsn, autocommit=True) as admin:
-        deadline, rows = time.monotonic() + 10, []
-        while time.monotonic() < deadline:
-            rows = admin.execute(
-                "SELECT application_name FROM pg_stat_activity "
-                "WHERE application_name LIKE 'guardian%' AND datname = current_database()"
-            ).fetchall()
-            if not rows:
-                return
-            time.sleep(0.1)
-        raise AssertionError(rows)
+    assert sessions_left(large_site.dsn) == []
 
 
 def test_the_failures_are_counted_and_listed_nowhere(seasoned: Site) -> None:

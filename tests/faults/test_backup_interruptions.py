@@ -5,29 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import psycopg
 import pytest
+from support.aftermath import is_writing, sessions_left, still_alive
 from support.postgres import Database
 from support.site import Site, descendants, interrupt_when, snapshot_of
-
-
-def is_writing(store: Path) -> Callable[[], bool]:
-    """Whether a dump has begun to arrive in the store."""
-
-    def look() -> bool:
-        try:
-            return any(
-                path.is_file() and path.stat().st_size > 1 << 20 and ".dump." in path.name
-                for path in store.rglob("*")
-            )
-        except FileNotFoundError:  # a file went away while we looked
-            return False
-
-    return look
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -39,7 +23,7 @@ def test_ctrl_c_and_sigterm_leave_nothing_behind(large_site: Site, number: signa
     assert "interrupted" in outcome.err
     assert snapshot_of(large_site.store) == {}
     assert large_site.listed() == []
-    _no_session_left(large_site)
+    assert sessions_left(large_site.dsn) == []
     assert large_site.back_up().code == 0
 
 
@@ -60,7 +44,7 @@ def test_kill_9_at_any_moment_and_the_next_run_cleans_up(large_site: Site, delay
     outcome = large_site.back_up()
     assert outcome.code == 0, outcome.err
     _no_leftovers(large_site)
-    assert not _alive(children)
+    assert still_alive(children) == []
     statuses = large_site.run("status", "--json", check=True).json["databases"]
     assert statuses[0]["running"] is None
 
@@ -112,29 +96,6 @@ def _no_leftovers(site: Site) -> None:
     folders = {name.rsplit("/", 1)[0] for name in files}
     for folder in folders:
         assert f"{folder}/manifest.json" in files, sorted(files)
-
-
-def _no_session_left(site: Site) -> None:
-    with psycopg.connect(site.dsn, autocommit=True) as admin:
-        for _ in range(100):
-            found = admin.execute(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE application_name LIKE 'guardian%' AND datname = current_database()"
-            ).fetchone()
-            if found == (0,):
-                return
-            time.sleep(0.1)
-    raise AssertionError("a session of ours is left")
-
-
-def _alive(pids: Sequence[int]) -> list[int]:
-    found: list[int] = []
-    for _ in range(100):
-        found = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-        if not found:
-            return []
-        time.sleep(0.1)
-    return found
 
 
 def test_the_source_is_named(large: Database) -> None:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
+from support.aftermath import sessions_left, still_alive, words_of
 from support.postgres import Database, PostgresServer
 from support.site import Site, descendants, interrupt_when, snapshot_of
 
@@ -85,39 +85,10 @@ def test_kill_9_and_the_next_run_cleans_up(site: Site, twins: Database) -> None:
     files = snapshot_of(site.store)
     assert all(f"/{result['id']}/" in name for name in files)
     assert sum(".dump." in name for name in files) == 2
-    assert_source_unharmed(twins)
+    assert sessions_left(twins.dsn()) == []
 
 
 def assert_nothing_is_left(site: Site, database: Database, frozen: Frozen) -> None:
     assert snapshot_of(site.store) == {}
-    assert_source_unharmed(database)
-    assert not any(map(lives, frozen.children))
-
-
-def words_of(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except FileNotFoundError:
-        return [""]
-
-
-def lives(pid: int) -> bool:
-    for _ in range(100):
-        if not Path(f"/proc/{pid}").exists():
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def assert_source_unharmed(database: Database) -> None:
-    """No session of ours, so no lock and no snapshot either."""
-    with psycopg.connect(database.dsn(), autocommit=True) as admin:
-        for _ in range(100):
-            found = admin.execute(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE application_name LIKE 'guardian%' AND datname = current_database()"
-            ).fetchone()
-            if found == (0,):
-                return
-            time.sleep(0.1)
-    raise AssertionError("a session of ours is left")
+    assert sessions_left(database.dsn()) == []
+    assert still_alive(frozen.children) == []
