@@ -21,6 +21,7 @@ from guardian.adapters.postgres.maintenance import (
     sessions_in,
     settle,
 )
+from guardian.errors import GuardianError
 from guardian.restore.database_items import DatabaseItem, DatabaseItems, ItemKind, owner_item
 
 _LOCK_TIMEOUT = "15s"
@@ -73,6 +74,7 @@ class Swap:
         self._error: BaseException | None = None
         self._warnings: list[str] = []
         self._unkillable: set[str] = set()
+        self._powerless: str | None = None
         self._replaced = False
         self._cancelled = False
         self._ended = threading.Event()
@@ -152,6 +154,10 @@ class Swap:
         """A session may not be ended by us."""
         self._unkillable.add(who)
 
+    def powerless(self, why: str) -> None:
+        """Sessions cannot be ended at all: the second connection is not to be had, or is lost."""
+        self._powerless = why
+
     def _failed(self, error: psycopg.Error) -> SwapOutcome:
         """What came of it, where that may not even be known: the server knows."""
         try:
@@ -169,6 +175,8 @@ class Swap:
             sessions = sessions_in(connection, old[0]) if old else ()
             if self._unkillable:
                 return f"our role may not end the sessions of {', '.join(sorted(self._unkillable))}"
+            if self._powerless is not None:
+                return f"the sessions in it could not be ended: {self._powerless}"
             return f"others are connected to it: {', '.join(sessions) or error.diag.message_detail}"
         if isinstance(error, psycopg.errors.DuplicateDatabase):
             return "another database took the name meanwhile"
@@ -212,8 +220,10 @@ class _Ending:
                 while not self._enough.is_set():
                     self._end_all(connection)
                     self._enough.wait(_PAUSE_SECONDS)
-        except psycopg.Error:  # then the rename fails, and says why
-            return
+        except psycopg.Error as error:  # then the rename fails, and says why
+            self._swap.powerless(self._connector.translate(error).message)
+        except GuardianError as error:
+            self._swap.powerless(error.message)
 
     def _end_all(self, connection: psycopg.Connection) -> None:
         rows = connection.execute(
