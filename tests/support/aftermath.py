@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psycopg
+
+Seen = TypeVar("Seen")
 
 _PATIENCE = 10.0
 
@@ -43,7 +46,7 @@ def still_alive(pids: Iterable[int]) -> list[int]:
     return _last_of(look)
 
 
-def sessions_left(dsn: str) -> Sequence[tuple[str]]:
+def sessions_left(dsn: str) -> Sequence[tuple[Any, ...]]:
     """Sessions of ours that stay in that database: each may hold a lock, and a snapshot."""
     with psycopg.connect(dsn, autocommit=True) as admin:
         return _last_of(
@@ -54,7 +57,7 @@ def sessions_left(dsn: str) -> Sequence[tuple[str]]:
         )
 
 
-def _last_of(look: Callable[[], list]) -> list:
+def _last_of(look: Callable[[], list[Seen]]) -> list[Seen]:
     """What is seen in the end: as soon as it is nothing, else when it has had its time."""
     deadline = time.monotonic() + _PATIENCE
     while (found := look()) and time.monotonic() < deadline:
