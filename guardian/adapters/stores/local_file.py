@@ -124,7 +124,8 @@ class LocalWriter:
                     mend="check the disk and its file system",
                 )
             # A backup is not read again soon; leave the page cache to the database.
-            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
+            if hasattr(os, "posix_fadvise"):  # macOS has none
+                os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
             self._require_no_link()
             self._publish()
             try:

@@ -40,6 +40,15 @@ def store(root: Path) -> LocalStore:
     return LocalStore("disk", root)
 
 
+def test_a_system_that_takes_no_advice_about_its_page_cache(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fadvise")  # as on macOS
+    put(store, "a/b", b"whole")
+    with store.open_reader("a/b") as reader:
+        assert reader.read() == b"whole"
+
+
 def test_nobody_else_may_read_what_is_written(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
