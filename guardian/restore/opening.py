@@ -29,6 +29,7 @@ from guardian.errors import (
 )
 from guardian.model import Manifest, Part, PartKind
 from guardian.ports import Compressor, Encryptor, Readable, Store
+from guardian.restore.ahead import MOST, StreamsAhead
 from guardian.restore.archive import UnknownArchiveError
 from guardian.restore.joining import Head, Joined, JoinedStream, join, read_head
 from guardian.restore.ports import ArchivePart
@@ -129,7 +130,19 @@ class DumpArchive:
         self._dumps = reader.manifest.parts_of(PartKind.DUMP)
         if not self._dumps:
             raise UnrestorableError(f"backup {reader.manifest.id} holds no dump")
+        self._streams = StreamsAhead(reader.open)
         self._joined: Joined | None = None
+
+    @contextmanager
+    def ahead(self, streams: int) -> Iterator[None]:
+        """Open so many streams now, to be used within the block, as soon as they are wanted."""
+        few = (self._dumps * streams)[: min(max(streams, len(self._dumps)), MOST)]
+        try:
+            for part in few:
+                self._streams.begin(part)
+            yield
+        finally:
+            self._streams.close()
 
     @property
     def plain_bytes(self) -> int:
@@ -142,7 +155,7 @@ class DumpArchive:
         if len(self._dumps) == 1:
             return ()
         return [
-            ArchivePart(partial(self._reader.open, part), part.plain_bytes, ids)
+            ArchivePart(partial(self._streams.open, part), part.plain_bytes, ids)
             for part, ids in zip(self._dumps, self._join().ids, strict=True)
         ]
 
@@ -150,25 +163,22 @@ class DumpArchive:
     def open(self) -> Iterator[Readable]:
         """Read it from its start."""
         if len(self._dumps) == 1:
-            with self._reader.open(self._dumps[0]) as stream:
+            with self._streams.open(self._dumps[0]) as stream:
                 yield stream
             return
         joined = self._join()
-        parts = [partial(self._reader.open, part) for part in self._dumps]
+        parts = [partial(self._streams.open, part) for part in self._dumps]
         with closing(JoinedStream(joined, parts)) as stream:
             yield stream
 
     def _join(self) -> Joined:
         if self._joined is None:
-            heads = []
-            for part in self._dumps:
-                with self._reader.open(part) as stream:
-                    heads.append(self._head(stream))
+            heads = [self._streams.look(part, self._head) for part in self._dumps]
             try:
                 self._joined = join(heads)
             except UnrestorableError:
                 for part in self._dumps:
-                    with self._reader.open(part) as stream:
+                    with self._streams.open(part) as stream:
                         _see_the_end(stream)
                 raise
         return self._joined

@@ -58,6 +58,7 @@ from guardian.verify.records import record_proof
 from guardian.verify.stopping import Stopping
 
 LEASE_TTL = timedelta(minutes=2)
+SMALL_DUMP = 64 << 20
 _SMALL = 256 << 20
 """Fingerprint and globals are held in memory; the largest seen (100,000 tables) has 30 MB."""
 
@@ -195,13 +196,15 @@ class Drill:
                 stack.enter_context(self._scratch.warming(manifest))
                 fingerprint, missing = self._read_small_parts(reader, manifest)
                 look.evidence = replace(look.evidence, expected=fingerprint)
+                archive = DumpArchive(reader)
+                stack.enter_context(archive.ahead(self._streams(archive)))
                 self._progress.begin(f"{look.ref}: drill, starting a server")
                 database = stack.enter_context(
                     self._scratch.open(manifest, fingerprint, self._plan.jobs)
                 )
                 look.evidence = replace(look.evidence, caveats=tuple(database.caveats))
                 with stopping.over(database):
-                    self._restore(look, reader, database, fingerprint)
+                    self._restore(look, archive, database, fingerprint)
                     self._compare(look, database, manifest, fingerprint, missing)
                     self._ask(look, database, fingerprint)
         finally:
@@ -263,14 +266,17 @@ class Drill:
             return fingerprint, ()
         return fingerprint, missing_from_globals(globals_sql[0], fingerprint.roles)
 
+    def _streams(self, archive: DumpArchive) -> int:
+        """How many streams are wanted at once; a small dump is read by one."""
+        return self._plan.jobs if archive.plain_bytes > SMALL_DUMP else 1
+
     def _restore(
         self,
         look: _Look,
-        reader: BackupReader,
+        archive: DumpArchive,
         database: RestoredDatabase,
         fingerprint: Fingerprint | None,
     ) -> None:
-        archive = DumpArchive(reader)
         self._progress.begin(f"{look.ref}: drill, restoring", archive.plain_bytes)
         tables = () if fingerprint is None else fingerprint.tables
         counts = {(table.schema, table.name): table.rows for table in tables}
