@@ -14,6 +14,7 @@ import re
 import stat
 import subprocess
 from collections.abc import Callable, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,7 @@ class GnupgEncryptor:
         self._recipients = tuple(recipients)
         self._homedir = homedir
         self._binary = binary
+        self._made: gnupg.GPG | None = None
 
     def describe(self) -> Encryption:
         """How it encrypts; the keys as full fingerprints."""
@@ -97,6 +99,7 @@ class GnupgEncryptor:
 
     def check(self) -> None:
         """Raise EncryptionError unless gpg, passphrase and every key are usable."""
+        self._made = None  # gpg itself is asked again, too
         self._gpg()
         if not self._recipients:
             self._passphrase()
@@ -149,6 +152,14 @@ class GnupgEncryptor:
                 f"encryption.homedir {self._homedir} is not a folder",
                 mend="create it (mode 0700) and import the keys into it",
             )
+        # To make one runs gpg for its version: once is enough.
+        self._made = self._made or self._make()
+        gpg = copy(self._made)
+        if flow is not None:
+            gpg.on_data = flow.take
+        return gpg
+
+    def _make(self) -> gnupg.GPG:
         try:
             gpg = gnupg.GPG(
                 gpgbinary=self._binary,
@@ -159,8 +170,6 @@ class GnupgEncryptor:
             raise EncryptionError(f"{self._binary} cannot be run", mend=_INSTALL) from error
         gpg.encoding = _WIRE
         gpg.buffer_size = _BUFFER
-        if flow is not None:
-            gpg.on_data = flow.take
         return gpg
 
     def passphrase(self) -> bytes:
@@ -303,6 +312,8 @@ class _Flow:
         result, broken = None, None
         try:
             result = run()
+        except FileNotFoundError as gone:
+            raise EncryptionError("gpg is not there any more", mend=_INSTALL) from gone
         except OSError as pipe_error:  # gpg ended before it had read everything
             broken = pipe_error
         for error in (self._source_error, self._sink_error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -329,6 +330,23 @@ def test_stock_gpg_reads_the_same_passphrase(passphrase_file: Path, content: str
 def test_gpg_missing(passphrase_file: Path) -> None:
     encryptor = GnupgEncryptor(passphrase_file=passphrase_file, binary="/nonexistent")
     assert "/nonexistent cannot be run" in refusal(encryptor)
+
+
+def test_gpg_that_goes_away(passphrase_file: Path, tmp_path: Path) -> None:
+    """It is asked for its version once, and missed all the same."""
+    binary = tmp_path / "gpg"
+    binary.symlink_to(shutil.which("gpg") or "gpg")
+    encryptor = GnupgEncryptor(passphrase_file=passphrase_file, binary=str(binary))
+    message = encrypted(encryptor, b"dump")
+    binary.unlink()
+    with pytest.raises(EncryptionError, match="gpg is not there any more"):
+        encryptor.decrypt(io.BytesIO(message), lambda _: None)
+    with pytest.raises(EncryptionError, match="cannot be run"):
+        encryptor.encrypt(io.BytesIO(b"dump"), lambda _: None)
+    binary.symlink_to(shutil.which("gpg") or "gpg")
+    plain = io.BytesIO()
+    encryptor.decrypt(io.BytesIO(message), plain.write)
+    assert plain.getvalue() == b"dump"
 
 
 # --- keys ---------------------------------------------------------------------------------------
