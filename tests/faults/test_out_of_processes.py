@@ -68,4 +68,4 @@ def test_tables_that_no_process_can_read_are_no_defect_of_ours(
         content_limit=None,
     )
     with pytest.raises(ConnectionFailedError, match="no process can be started"):
-        ReadingProcess(task).run(lambda _: None)
+        ReadingProcess().run(task, lambda _: None)

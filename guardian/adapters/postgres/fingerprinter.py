@@ -198,10 +198,15 @@ class Fingerprinter:
 
         The level of the result is ``counts`` when the content limit was reached on the way.
         """
-        if self._objects is None and not self.take_inventory():
-            raise psycopg.errors.ObjectNotInPrerequisiteState("an object was dropped meanwhile")
+        try:
+            self._start_processes(level)  # they get ready meanwhile
+            if self._objects is None and not self.take_inventory():
+                raise psycopg.errors.ObjectNotInPrerequisiteState("an object was dropped meanwhile")
+            tables, late, large_objects = self._read(level, advance)
+        finally:
+            for process in self._processes:
+                process.close()
         assert self._objects is not None
-        tables, late, large_objects = self._read(level, advance)
         reached = ProofLevel.COUNTS if late else level
         return Fingerprint(
             level=reached,
@@ -254,23 +259,32 @@ class Fingerprinter:
         self, level: ProofLevel, advance: Callable[[int], None]
     ) -> tuple[list[TableFingerprint], bool]:
         """The tables, and whether the content limit was reached."""
-        total = sum(table.bytes for table in self._locked)
-        if self._share is not None and level is ProofLevel.CONTENT and total > _WORTH_A_PROCESS:
+        if self._share is not None and self._processes:
             elsewhere = self._read_elsewhere(self._share, level, advance)
             if elsewhere is not None:
                 return elsewhere
         tables = self._reader.read(self._tables, level, advance)
         return tables, self._reader.late
 
+    def _start_processes(self, level: ProofLevel) -> None:
+        """Those that read, where there is so much to read that they are worth it."""
+        total = sum(table.bytes for table in self._locked)
+        if self._share is None or level is not ProofLevel.CONTENT or total <= _WORTH_A_PROCESS:
+            return
+        shares = share_by_size(self._tables, self._count)
+        self._processes = [ReadingProcess() for _ in shares]
+        for process in self._processes:
+            process.start()
+
     def _read_elsewhere(
         self, share: SharedSnapshot, level: ProofLevel, advance: Callable[[int], None]
     ) -> tuple[list[TableFingerprint], bool] | None:
         """In other processes; None when any was locked out."""
         shares = share_by_size(self._tables, self._count)
-        self._processes = [ReadingProcess(self._task(share, level, part)) for part in shares]
+        tasks = [self._task(share, level, part) for part in shares]
         if self._cancelled.is_set():
             return None
-        found = run_together(self._processes, advance)
+        found = run_together(list(zip(self._processes, tasks, strict=True)), advance)
         if found is None:
             return None
         by_name = {(one.schema, one.name): one for tables, _ in found for one in tables}

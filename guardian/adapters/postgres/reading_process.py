@@ -53,31 +53,45 @@ class ReadingTask:
 class ReadingProcess:
     """The near end: starts the process, hears of its progress, takes the result."""
 
-    def __init__(self, task: ReadingTask) -> None:
-        self._task = task
+    def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._near: Connection | None = None
         self._cancelled = threading.Event()
 
-    def run(self, advance: Callable[[int], None]) -> tuple[list[TableFingerprint], bool] | None:
+    def start(self) -> None:
+        """Start it; until it is given a task, it gets ready."""
+        self._near, far = Pipe()
+        with far:
+            self._process = _start(far)
+
+    def run(
+        self, task: ReadingTask, advance: Callable[[int], None]
+    ) -> tuple[list[TableFingerprint], bool] | None:
         """Read all: (tables, whether the content limit was reached); None when locked out.
 
         Raises:
             GuardianError: what went wrong over there.
         """
-        near, far = Pipe()
-        with near:
-            with far:
-                self._process = _start(far)
-            with self._process:
-                try:
-                    near.send(self._task)
-                    return self._listen(near, advance)
-                except (EOFError, OSError) as error:
-                    raise ConnectionFailedError(
-                        f"the process that reads tables of {self._task.database!r} died"
-                    ) from error
-                finally:
-                    self._kill()
+        if self._process is None:
+            self.start()
+        assert self._near is not None
+        try:
+            self._near.send(task)
+            return self._listen(self._near, advance)
+        except (EOFError, OSError) as error:
+            raise ConnectionFailedError(
+                f"the process that reads tables of {task.database!r} died"
+            ) from error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End it, if it still is there, and see that it is gone."""
+        self._kill()
+        if self._process is not None:
+            self._process.wait()
+        if self._near is not None:
+            self._near.close()
 
     def cancel(self) -> None:
         """End it, from another thread. Its server session ends with its connection."""
@@ -128,25 +142,25 @@ def share_by_size(tables: Sequence[Table], count: int) -> list[list[Table]]:
 
 
 def run_together(
-    processes: Sequence[ReadingProcess], advance: Callable[[int], None]
+    work: Sequence[tuple[ReadingProcess, ReadingTask]], advance: Callable[[int], None]
 ) -> list[tuple[list[TableFingerprint], bool]] | None:
     """Run several at once: what each has read, None when any was locked out.
 
     Raises:
         GuardianError: what went wrong in the first that failed; the others are ended.
     """
-    if len(processes) == 1:
-        alone = processes[0].run(advance)
+    if len(work) == 1:
+        alone = work[0][0].run(work[0][1], advance)
         return None if alone is None else [alone]
-    with ThreadPoolExecutor(len(processes)) as pool:
-        futures = [pool.submit(process.run, advance) for process in processes]
+    with ThreadPoolExecutor(len(work)) as pool:
+        futures = [pool.submit(process.run, task, advance) for process, task in work]
         try:
             while wait(futures, _POLL_SECONDS, FIRST_EXCEPTION).not_done:
                 if any(future.done() and future.exception() for future in futures):
                     break
         finally:
             if not all(future.done() and not future.exception() for future in futures):
-                for process in processes:
+                for process, _ in work:
                     process.cancel()
         failed = [error for future in futures if (error := future.exception()) is not None]
         if failed:
@@ -160,7 +174,10 @@ def main() -> None:
     # A terminal's Ctrl-C is the parent's to answer; its death closes the pipe, which ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(int(sys.argv[1])) as far:
-        task: ReadingTask = far.recv()
+        try:
+            task: ReadingTask = far.recv()
+        except EOFError:  # nobody needs us after all
+            return
         threading.Thread(target=_die_with_parent, args=(far,), daemon=True).start()
         try:
             far.send(("result", _read(task, lambda size: far.send(("advance", size)))))
