@@ -21,6 +21,7 @@ import click
 
 from guardian import __version__
 from guardian.errors import ExitCode, GuardianError, InvalidConfigError, UsageError
+from guardian.garbage import collect_less
 from guardian.logs import one_line, set_up_logging
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def _leave_no_core() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with the contract's code."""
+    collect_less()
     signal.signal(signal.SIGTERM, _terminate)
     _leave_no_core()
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from guardian.daemon.work import Kind, Task
 from guardian.daemon.worker import Assignment, Outcome, Result
 from guardian.errors import AlreadyRunningError, GuardianError, InterruptedRunError
+from guardian.garbage import collect_less
 from guardian.logs import set_up_logging
 from guardian.units import counted
 
@@ -121,6 +122,7 @@ def attempt(app: App, task: Task, progress: PipeProgress) -> Outcome:
 
 def main() -> None:
     """Take the assignment from the pipe whose descriptor the command line names."""
+    collect_less()
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -30,6 +30,7 @@ from guardian.adapters.postgres.reader import TableReader
 from guardian.adapters.postgres.session import lock_tables, settle_session
 from guardian.adapters.postgres.tables import Table
 from guardian.errors import ConnectionFailedError, GuardianError
+from guardian.garbage import collect_less
 from guardian.model import ProofLevel, TableFingerprint
 
 _POLL_SECONDS = 0.1
@@ -171,6 +172,7 @@ def run_together(
 
 def main() -> None:
     """The far end."""
+    collect_less()
     # A terminal's Ctrl-C is the parent's to answer; its death closes the pipe, which ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(int(sys.argv[1])) as far:
