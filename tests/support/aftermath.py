@@ -33,7 +33,7 @@ def words_of(pid: int) -> list[str]:
     """The command line of a process; of one that is gone, a word that is none."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except FileNotFoundError:
+    except OSError:  # no such file, or no such process any more: it ends while we look
         return [""]
 
 
