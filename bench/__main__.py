@@ -146,7 +146,9 @@ def _other(name: str, root: Path) -> Any:
     _tell(f"bench.{name}")
     figures = root / f"{name}.json"
     command = [sys.executable, "-m", f"bench.{name}", "--json", str(figures)]
-    if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode != 0:
+    # PostgreSQL steps down from root, and could not pass through our folder for temporary files.
+    environ = {**os.environ, "TMPDIR": str(root)}
+    if subprocess.run(command, check=False, stdout=subprocess.DEVNULL, env=environ).returncode != 0:
         _tell(f"bench.{name} failed, see above")
         return None
     return json.loads(figures.read_text())
