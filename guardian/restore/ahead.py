@@ -31,13 +31,13 @@ class StreamsAhead:
 
     def __init__(self, open_part: _Open) -> None:
         self._open_part = open_part
-        self._waiting: deque[_Begun] = deque()
+        self._waiting: deque[tuple[Part, BegunStream]] = deque()
         self._lock = threading.Lock()
 
     def begin(self, part: Part) -> None:
         """Open one now. What is wrong with it is told to whoever opens it in earnest."""
         with suppress(GuardianError):
-            self._keep(_Begun(part, self._open_part(part)))
+            self._keep(part, BegunStream(self._open_part(part)))
 
     @contextmanager
     def open(self, part: Part) -> Iterator[Readable]:
@@ -54,7 +54,7 @@ class StreamsAhead:
 
     def look(self, part: Part, see: Callable[[Readable], _Seen]) -> _Seen:
         """Let ``see`` read the part's beginning; the stream is kept, to be read from its start."""
-        begun = self._take(part) or _Begun(part, self._open_part(part))
+        begun = self._take(part) or BegunStream(self._open_part(part))
         begun.remember()
         try:
             seen = see(begun)
@@ -62,41 +62,40 @@ class StreamsAhead:
         except BaseException:
             begun.close()
             raise
-        self._keep(begun)
+        self._keep(part, begun)
         return seen
 
     def close(self) -> None:
         """Nobody wants those any more that still wait."""
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
-        for begun in waiting:
+        for _, begun in waiting:
             begun.close()
 
-    def _keep(self, begun: _Begun) -> None:
+    def _keep(self, part: Part, begun: BegunStream) -> None:
         with self._lock:
             if len(self._waiting) < MOST:
-                self._waiting.append(begun)
+                self._waiting.append((part, begun))
                 return
         begun.close()
 
-    def _take(self, part: Part) -> _Begun | None:
+    def _take(self, part: Part) -> BegunStream | None:
         with self._lock:
-            stale = [one for one in self._waiting if not one.is_fresh]
+            stale = [one for one in self._waiting if not one[1].is_fresh]
             for one in stale:
                 self._waiting.remove(one)
-            found = next((one for one in self._waiting if one.part == part), None)
+            found = next((one for one in self._waiting if one[0] == part), None)
             if found is not None:
                 self._waiting.remove(found)
-        for one in stale:
-            one.close()
-        return found
+        for _, begun in stale:
+            begun.close()
+        return None if found is None else found[1]
 
 
-class _Begun:
+class BegunStream:
     """An open stream, of which what was read can be read again."""
 
-    def __init__(self, part: Part, opening: AbstractContextManager[Readable]) -> None:
-        self.part = part
+    def __init__(self, opening: AbstractContextManager[Readable]) -> None:
         self._opened = ExitStack()
         self._stream = self._opened.enter_context(opening)
         self._began = time.monotonic()
@@ -106,6 +105,7 @@ class _Begun:
 
     @property
     def is_fresh(self) -> bool:
+        """Whether it has not waited so long that a store may have lost patience."""
         return time.monotonic() - self._began < PATIENCE_SECONDS
 
     def remember(self) -> None:
@@ -119,6 +119,7 @@ class _Begun:
         self._remembers = False
 
     def read(self, size: int = -1, /) -> bytes:
+        """What is read again, then the rest."""
         block = self._next(size)
         if self._remembers and block:
             self._read.append(block)
@@ -134,4 +135,5 @@ class _Begun:
         return block
 
     def close(self) -> None:
+        """Nobody reads any more."""
         self._opened.close()

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from guardian.restore.archive import TocEntry
 
+STREAM_WORTH_BYTES = 64 << 20
+"""Below so many bytes a second stream costs more than it saves."""
 _BIG_ROWS = 100_000
 """Tables from so many rows on are worth placing; building their indexes is worth a process."""
 _INDEXES = frozenset({"INDEX", "CONSTRAINT"})

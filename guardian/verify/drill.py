@@ -48,6 +48,7 @@ from guardian.model import (
 from guardian.ports import Catalog, Clock, Compressor, Encryptor, Progress, Store
 from guardian.restore.opening import BackupReader, DumpArchive
 from guardian.restore.ports import RestoredDatabase
+from guardian.restore.sharing import STREAM_WORTH_BYTES
 from guardian.units import counted, format_duration
 from guardian.verify.compare import compare
 from guardian.verify.definitions import compare_definitions
@@ -58,7 +59,6 @@ from guardian.verify.records import record_proof
 from guardian.verify.stopping import Stopping
 
 LEASE_TTL = timedelta(minutes=2)
-SMALL_DUMP = 64 << 20
 _SMALL = 256 << 20
 """Fingerprint and globals are held in memory; the largest seen (100,000 tables) has 30 MB."""
 
@@ -268,7 +268,7 @@ class Drill:
 
     def _streams(self, archive: DumpArchive) -> int:
         """How many streams are wanted at once; a small dump is read by one."""
-        return self._plan.jobs if archive.plain_bytes > SMALL_DUMP else 1
+        return self._plan.jobs if archive.plain_bytes > STREAM_WORTH_BYTES else 1
 
     def _restore(
         self,

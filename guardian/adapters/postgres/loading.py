@@ -19,20 +19,20 @@ from typing import TypeVar
 
 import psycopg
 
-from guardian.adapters.postgres.begun import BegunStream
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.crew import Countdown, Crew, run_at_once
 from guardian.adapters.postgres.feeding import Script, ScriptEndedError, feed_tables
 from guardian.adapters.postgres.pg_restore import IntoFile, running_restore
 from guardian.errors import DamagedPartError, UnrestorableError, UnsuitableTargetError
 from guardian.ports import Readable
+from guardian.restore import sharing
+from guardian.restore.ahead import BegunStream
 from guardian.restore.archive import Section, Toc, TocEntry, UnknownArchiveError
+from guardian.restore.joining import read_head
 from guardian.restore.ports import Archive, ArchivePart
 from guardian.restore.sharing import early_indexes, in_turns, share_parts
 
 _BLOCK = 1 << 20
-_STREAM_WORTH_BYTES = 64 << 20
-"""Below so many bytes a second stream costs more than it saves."""
 _LARGE_OBJECTS = frozenset({"BLOB METADATA"})
 _GRANTS = frozenset({"ACL", "ACL LANGUAGE", "DEFAULT ACL"})
 _MANY_LOCKS = 1000
@@ -110,14 +110,17 @@ class Loader:
 
     def _run(self) -> None:
         with ExitStack() as stack:
-            begun = stack.enter_context(BegunStream(self._archive))
+            begun = BegunStream(self._archive.open())
+            stack.callback(begun.close)
+            begun.remember()
             try:
-                head, toc = begun.read_head()
+                head = read_head(begun)
             except UnknownArchiveError:  # newer than we know; pg_restore may know it all the same
                 self._run_streamed()
                 return
+            begun.rewind()
             self._begun = begun
-            self._run_in_pieces(stack.enter_context(IntoFile("toc", head)), toc)
+            self._run_in_pieces(stack.enter_context(IntoFile("toc", head.data)), head.toc)
 
     def _see_the_end(self) -> None:
         if not self._cancelled:
@@ -169,7 +172,7 @@ class Loader:
     ) -> None:
         data = [entry for entry in entries if _is_table_data(entry)]
         tables = [[entry for entry in data if entry.dump_id in part.ids] for part in parts]
-        large = [part.plain_bytes > _STREAM_WORTH_BYTES for part in parts]
+        large = [part.plain_bytes > sharing.STREAM_WORTH_BYTES for part in parts]
         shares = share_parts(tables, self._rows, self._options.jobs, may_split=large)
         indexes = early_indexes(entries, self._rows) if sum(map(len, shares)) > 1 else {}
         blobs = [entry for entry in entries if _is_large_object_data(entry)]

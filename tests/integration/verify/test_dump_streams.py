@@ -19,7 +19,7 @@ from support.s3 import RcloneS3
 from support.site import Site
 from support.zoo import create_zoo, drop_database
 
-from guardian.adapters.postgres import loading, spreading
+from guardian.adapters.postgres import spreading
 from guardian.adapters.scratch.cluster import ClusterOptions
 from guardian.adapters.scratch.embedded import EmbeddedServer
 from guardian.restore import sharing
@@ -57,7 +57,7 @@ def everything_is_big() -> Iterator[None]:
     """Commands run in this process, so small tables are moved, and shared among streams."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spreading, "_WORTH_BYTES", 1)
-        patch.setattr(loading, "_STREAM_WORTH_BYTES", 0)
+        patch.setattr(sharing, "STREAM_WORTH_BYTES", 0)
         patch.setattr(sharing, "_BIG_ROWS", 1)
         yield
 

@@ -137,7 +137,7 @@ def archive(shapes: Database, tmp_path_factory: pytest.TempPathFactory) -> File:
 
 @pytest.fixture
 def everything_is_big(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_STREAM_WORTH_BYTES", 0)
+    monkeypatch.setattr(sharing, "STREAM_WORTH_BYTES", 0)
     monkeypatch.setattr(sharing, "_BIG_ROWS", 1000)
 
 
