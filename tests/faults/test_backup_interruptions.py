@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from support.aftermath import is_writing, sessions_left, still_alive
+from support.aftermath import is_a_dump, is_writing, sessions_left, still_alive, words_of
 from support.postgres import Database
 from support.site import Site, descendants, interrupt_when, snapshot_of
 
@@ -65,12 +63,7 @@ def test_a_second_run_beside_the_first_is_refused_and_names_the_holder(large_sit
 
 
 def _pg_dump_of(pid: int) -> int | None:
-    for child in descendants(pid):
-        with suppress(OSError):  # it ends while we look
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if command.split(b"\0")[0].endswith(b"/pg_dump"):
-                return child
-    return None
+    return next((child for child in descendants(pid) if is_a_dump(words_of(child))), None)
 
 
 def test_kill_9_of_pg_dump_itself(large_site: Site) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.aftermath import sessions_left, still_alive, words_of
+from support.aftermath import is_a_dump, sessions_left, still_alive, words_of
 from support.postgres import Database, PostgresServer
 from support.site import Site, descendants, interrupt_when, snapshot_of
 
@@ -43,11 +43,15 @@ class Frozen:
     def __init__(self, site: Site) -> None:
         self.process = site.start("backup", "now", "--json")
         self.dumps: dict[int, list[str]] = {}
+        deadline = time.monotonic() + 60
         while len(self.dumps) < 2:
             assert self.process.poll() is None
+            if time.monotonic() > deadline:  # and none stands still for the tests that follow
+                self.process.kill()
+                raise AssertionError(f"two dumps were not seen within a minute, but {self.dumps}")
             for pid in descendants(self.process.pid):
                 words = words_of(pid)
-                if pid not in self.dumps and words[0].endswith("/pg_dump"):
+                if pid not in self.dumps and is_a_dump(words):
                     os.kill(pid, signal.SIGSTOP)
                     self.dumps[pid] = words
             time.sleep(0.005)

@@ -37,6 +37,11 @@ def words_of(pid: int) -> list[str]:
         return [""]
 
 
+def is_a_dump(words: list[str]) -> bool:
+    """Whether rows come from it: pg_dumpall asks a pg_dump for its version, and waits for that."""
+    return words[0].endswith("/pg_dump") and "--format=custom" in words
+
+
 def still_alive(pids: Iterable[int]) -> list[int]:
     """Those that have not ended by themselves before long."""
 
