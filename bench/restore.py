@@ -1,11 +1,15 @@
 """Drills beside the runbook's own test of a restore, in one run.
 
-    python -m bench.restore [--scale 60] [--pairs 3] [--jobs 2] [--backup-jobs 1] [--json FILE]
+    python -m bench.restore [--scale 60] [--pairs 3] [--jobs 2] [--backup-jobs 1] [--major 15]
+        [--write-rate MiB/s] [--json FILE]
 
 The runbook's way is ``gpg -d backup.sql.gpg | psql`` into a server as initdb leaves it, which runs
 already and has an empty database. guardian's is ``guardian verify``, the whole command: it makes a
 server, restores, compares every row with the fingerprint, and removes the server. Disk is what lies
 in the scratch folder at most (looked at ten times a second in a run of its own).
+
+What the runbook's way waits for is its server's disk, and guardian's hardly: the slower the disk,
+the more it wins. ``--write-rate`` makes both see a slower one.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from pathlib import Path
 import psycopg
 
 from bench.sample import Sample, Way, measure, sample_server
+from bench.slow_disk import write_rate
 from guardian.adapters.scratch.embedded import EmbeddedServer
 from guardian.units import format_size
 
@@ -120,25 +125,31 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--backup-jobs", type=int, default=1)
+    parser.add_argument("--major", type=int, default=15)
+    parser.add_argument("--write-rate", type=int, metavar="MiB/s")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="guardian-bench-", dir="/var/tmp"))
     root.chmod(0o711)
+    tempfile.tempdir = str(root)  # both servers and all backups lie on the same disk
     try:
         with (
-            sample_server(options.scale) as sample,
+            sample_server(options.scale, major=options.major) as sample,
             EmbeddedServer(sample.bindir, settings={}) as stock,
         ):
             print(f"{sample}, {options.jobs} jobs on a backup in {options.backup_jobs} streams")
+            if options.write_rate:
+                print(f"the disk may write {options.write_rate} MiB a second")
             guardian = prepare(root, sample, options.jobs, options.backup_jobs)
             drills = Drills(guardian, root / "scratch")
             by_hand = runbook(root, stock, sample.bindir)
-            disk = drills.most_disk()  # also warms what there is to warm
-            measure_runbook(by_hand, stock)
-            by_hand.forget()
-            for _ in range(options.pairs):
+            with write_rate(root, options.write_rate):
+                disk = drills.most_disk()  # also warms what there is to warm
                 measure_runbook(by_hand, stock)
-                drills.run()
+                by_hand.forget()
+                for _ in range(options.pairs):
+                    measure_runbook(by_hand, stock)
+                    drills.run()
             report(sample, by_hand, drills, disk)
             if options.json:
                 figures = {

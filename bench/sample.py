@@ -70,9 +70,14 @@ def contents(dsn: str) -> dict[str, tuple[int, str]]:
 
 
 @contextmanager
-def sample_server(scale: int, directory: Path | None = None) -> Iterator[Sample]:
-    """Pgbench at the given scale and a wide table, on a server with ordinary settings."""
-    installation = choose_server(15)
+def sample_server(
+    scale: int, directory: Path | None = None, *, major: int = 15
+) -> Iterator[Sample]:
+    """Pgbench at the given scale and a wide table, on a server with ordinary settings.
+
+    ``major`` is the oldest that will do: the host's own programs first, then the newest.
+    """
+    installation = choose_server(major)
     with EmbeddedServer(
         installation.bindir, directory=directory, settings=PLAIN_SETTINGS
     ) as server:

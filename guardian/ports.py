@@ -179,6 +179,9 @@ class Signer(Protocol):
     def check(self) -> None:
         """Raise EncryptionError unless it could sign now, or signs nothing."""
 
+    def get_ready(self) -> None:
+        """Begin what takes long about a signature, if anything does, and come back at once."""
+
     def sign(self, document: bytes) -> bytes | None:
         """A detached signature of these bytes, None where this host signs nothing.
 

@@ -63,6 +63,9 @@ class Unsigned:
     def check(self) -> None:
         """All is well."""
 
+    def get_ready(self) -> None:
+        """Nothing will be signed."""
+
     def sign(self, document: bytes) -> bytes | None:
         """No signature."""
         del document

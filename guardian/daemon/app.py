@@ -310,6 +310,7 @@ class App:
             amcheck=section.amcheck,
             size_drop=size_bounds(self.config, ref.server),
         )
+        self.signer.get_ready()  # while nothing keeps the processors busy yet
         with ExitStack() as stack:
             lies_in: Store = self.store(store)
             if self.config.stores[store].kind != "local" and plan.jobs > 1:
@@ -346,7 +347,7 @@ class App:
         from guardian.adapters.postgres.tools import find_installations
         from guardian.adapters.stores.spooling import SpoolingStore
         from guardian.adapters.zstd import ZstdCompressor
-        from guardian.daemon.scratch import fitting_client
+        from guardian.daemon.scratch_programs import fitting_client
         from guardian.restore.run import Equipment, Restorer
 
         folder = self.verify_section(record.ref.server).scratch_dir

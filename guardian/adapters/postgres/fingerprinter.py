@@ -22,8 +22,10 @@ from guardian.adapters.postgres.losing import is_lost
 from guardian.adapters.postgres.queries import query
 from guardian.adapters.postgres.reader import TableReader
 from guardian.adapters.postgres.reading_process import (
+    WORTH_A_PROCESS,
     ReadingProcess,
     ReadingTask,
+    close_all,
     run_together,
     share_by_size,
 )
@@ -46,8 +48,6 @@ _log = logging.getLogger(__name__)
 _DEFINITIONS_WAIT = "2s"
 _BATCH = 100
 _LARGE_OBJECT_CHUNK = 1 << 20
-_WORTH_A_PROCESS = 64 << 20
-"""From so many bytes of tables on they are read in a process of its own (its start takes 0.2 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Fingerprinter:
     ``left_out`` are the pg_dump patterns whose rows are not dumped, ``content_limit`` how long the
     contents may be read before the rest is only counted, ``seed`` the one of the fingerprint to
     compare with, or None for a new one. ``share`` lets big databases be read by other processes,
-    ``processes`` of them.
+    ``processes`` of them; those that were ``begun`` already are taken first.
     """
 
     def __init__(
@@ -122,6 +122,7 @@ class Fingerprinter:
         content_limit: timedelta | None = None,
         seed: int | None = None,
         processes: int = 1,
+        begun: Sequence[ReadingProcess] = (),
     ) -> None:
         self._connection = connection
         self._share = share
@@ -146,6 +147,7 @@ class Fingerprinter:
         self._before: list[int] = []
         self._reader = TableReader(connection, self._seed, content_limit)
         self._count = processes
+        self._begun = list(begun)
         self._processes: list[ReadingProcess] = []
         self._cancelled = threading.Event()
 
@@ -204,8 +206,7 @@ class Fingerprinter:
                 raise psycopg.errors.ObjectNotInPrerequisiteState("an object was dropped meanwhile")
             tables, late, large_objects = self._read(level, advance)
         finally:
-            for process in self._processes:
-                process.close()
+            close_all(self._processes)
         assert self._objects is not None
         reached = ProofLevel.COUNTS if late else level
         return Fingerprint(
@@ -269,11 +270,11 @@ class Fingerprinter:
     def _start_processes(self, level: ProofLevel) -> None:
         """Those that read, where there is so much to read that they are worth it."""
         total = sum(table.bytes for table in self._locked)
-        if self._share is None or level is not ProofLevel.CONTENT or total <= _WORTH_A_PROCESS:
+        if self._share is None or level is not ProofLevel.CONTENT or total <= WORTH_A_PROCESS:
             return
-        shares = share_by_size(self._tables, self._count)
-        self._processes = [ReadingProcess() for _ in shares]
-        for process in self._processes:
+        for _ in share_by_size(self._tables, self._count):
+            process = self._begun.pop() if self._begun else ReadingProcess()
+            self._processes.append(process)
             process.start()
 
     def _read_elsewhere(

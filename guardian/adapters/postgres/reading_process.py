@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, Pipe
@@ -33,6 +34,8 @@ from guardian.errors import ConnectionFailedError, GuardianError
 from guardian.garbage import collect_less
 from guardian.model import ProofLevel, TableFingerprint
 
+WORTH_A_PROCESS = 64 << 20
+"""From so many bytes of tables on they are read in a process of its own (its start takes 0.2 s)."""
 _POLL_SECONDS = 0.1
 
 
@@ -60,7 +63,13 @@ class ReadingProcess:
         self._cancelled = threading.Event()
 
     def start(self) -> None:
-        """Start it; until it is given a task, it gets ready."""
+        """Start it, if that was not done; until it is given a task, it gets ready.
+
+        Raises:
+            ConnectionFailedError: no process can be had.
+        """
+        if self._process is not None:
+            return
         self._near, far = Pipe()
         with far:
             self._process = _start(far)
@@ -73,8 +82,7 @@ class ReadingProcess:
         Raises:
             GuardianError: what went wrong over there.
         """
-        if self._process is None:
-            self.start()
+        self.start()
         assert self._near is not None
         try:
             self._near.send(task)
@@ -129,6 +137,22 @@ def _start(far: Connection) -> subprocess.Popen[bytes]:
         raise ConnectionFailedError(
             f"no process can be started to read tables: {error.strerror}"
         ) from error
+
+
+def begin_readers(count: int) -> list[ReadingProcess]:
+    """So many processes, that get ready; none where this host has none to give."""
+    begun: list[ReadingProcess] = []
+    with suppress(ConnectionFailedError):
+        for _ in range(count):
+            begun.append(ReadingProcess())
+            begun[-1].start()
+    return begun
+
+
+def close_all(processes: Iterable[ReadingProcess]) -> None:
+    """End those that still run."""
+    for process in processes:
+        process.close()
 
 
 def share_by_size(tables: Sequence[Table], count: int) -> list[list[Table]]:

@@ -16,6 +16,12 @@ from guardian.adapters.postgres.breaking_off import break_off
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.fingerprinter import Fingerprinter, SharedSnapshot
 from guardian.adapters.postgres.loading import Loader, LoadOptions, RowCounts
+from guardian.adapters.postgres.reading_process import (
+    WORTH_A_PROCESS,
+    ReadingProcess,
+    begin_readers,
+    close_all,
+)
 from guardian.adapters.postgres.retelling import retell
 from guardian.adapters.postgres.session import settle_session
 from guardian.adapters.postgres.tables import list_tables
@@ -72,6 +78,11 @@ class PostgresDatabase:
         self._options = options
         self._cancelled = threading.Event()
         self._stop: Callable[[], None] | None = None
+        self._readers: list[ReadingProcess] = []
+
+    def close(self) -> None:
+        """Nobody looks at it any more."""
+        close_all(self._readers)
 
     def restore(
         self, archive: Archive, row_counts: RowCounts, advance: Callable[[int], None]
@@ -85,12 +96,18 @@ class PostgresDatabase:
             options=self._options,
             row_counts=row_counts,
             advance=advance,
+            rows_loaded=lambda: self._begin_readers(archive),
         )
         try:
             with self._stopped_by(loader.cancel):
                 loader.run()
         except psycopg.Error as error:
             raise self.connector.translate(error, self.name) from error
+
+    def _begin_readers(self, archive: Archive) -> None:
+        """While the last index is built: a processor is free then."""
+        if self._options.is_read and archive.plain_bytes > WORTH_A_PROCESS:
+            self._readers = begin_readers(self._options.jobs)
 
     def fingerprint(
         self, level: ProofLevel, seed: int, advance: Callable[[int], None]
@@ -107,6 +124,7 @@ class PostgresDatabase:
                 share=SharedSnapshot(self.connector, row[0], self._encoding),
                 seed=seed,
                 processes=self._options.jobs,
+                begun=self._readers,
             )
             with self._stopped_by(fingerprinter.cancel, connection):
                 return fingerprinter.take(level, advance)

@@ -17,7 +17,9 @@ import signal
 import stat
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from guardian.adapters.scratch.stepdown import Runner
@@ -32,6 +34,8 @@ _SOCKET_PREFIX = "guardian-s-"
 _SOCKET_NAME = "/.s.PGSQL.65535"
 _SOCKET_LIMIT = 103  # bytes in sun_path without its NUL: 107 on Linux, 103 on macOS and the BSDs
 _YOUNG_SECONDS = 600.0  # a folder without a valid marker may be in the making for so long
+_LARGE_BYTES = 64 << 20
+_REMOVERS = 4
 _DYING_SECONDS = 15.0  # the postmaster gives its children 5 s after SIGQUIT, then kills them
 
 
@@ -224,11 +228,26 @@ def _remove_socket_folder(path: Path) -> None:
 
 def _remove_tree(path: Path) -> None:
     """Remove a folder; once more when a dying process wrote into it meanwhile."""
+    _remove_large_files(path)
     for _ in range(2):
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():
             return
     logger.warning("%s could not be removed whole; the next run tries again", path)
+
+
+def _remove_large_files(path: Path) -> None:
+    """Several at once: what the kernel remembers of them is freed page by page."""
+    with contextlib.suppress(OSError, RuntimeError):  # what stays is removed with the rest
+        large = [
+            file
+            for folder, _, names in os.walk(path)
+            for file in (Path(folder, name) for name in names)
+            if file.lstat().st_size >= _LARGE_BYTES
+        ]
+        if len(large) > 1:
+            with ThreadPoolExecutor(_REMOVERS) as pool:
+                deque(pool.map(Path.unlink, large), maxlen=0)
 
 
 def _unusable(parent: Path, why: str) -> ScratchError:

@@ -62,6 +62,15 @@ class PassphraseSigner:
         """Raise EncryptionError unless there is a passphrase that may be used."""
         self._passphrase()
 
+    def get_ready(self) -> None:
+        """Derive this host's key on a thread, which takes a sixth of a second."""
+        with contextlib.suppress(RuntimeError):  # no thread to be had: it is derived when needed
+            threading.Thread(target=self._derive, name="signature", daemon=True).start()
+
+    def _derive(self) -> None:
+        with contextlib.suppress(EncryptionError):  # told to whoever signs
+            self._key(self._salt())
+
     def sign(self, document: bytes) -> bytes | None:
         """A few lines of JSON, for people and machines."""
         salt = self._salt()

@@ -32,6 +32,10 @@ class SeveralSigners:
         """Raise EncryptionError unless it could sign now, or signs nothing."""
         self._writing.check()
 
+    def get_ready(self) -> None:
+        """Let the one that signs begin."""
+        self._writing.get_ready()
+
     def sign(self, document: bytes) -> bytes | None:
         """A signature by the one that signs."""
         return self._writing.sign(document)

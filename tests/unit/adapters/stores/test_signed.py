@@ -38,6 +38,9 @@ class Seal:
     def check(self) -> None:
         return
 
+    def get_ready(self) -> None:
+        pass
+
     def sign(self, document: bytes) -> bytes | None:
         if self.fails is not None:
             raise self.fails
