@@ -18,7 +18,7 @@ from guardian.backup.run import BackupResult
 from guardian.daemon.alarms import make_channels, make_escalator
 from guardian.daemon.app import App
 from guardian.daemon.quick_checks import QuickChecks
-from guardian.daemon.sensors import Sensors
+from guardian.daemon.sensors import Sensors, commands_here
 from guardian.daemon.tenure import LEASE as DAEMON
 from guardian.errors import AlreadyRunningError, CatalogError
 from guardian.escalate.conditions.backups import backup_conditions
@@ -45,7 +45,6 @@ HAND_OVER_AFTER = timedelta(seconds=6)
 """A command has no five minutes to see whether a channel comes back."""
 
 _TTL = timedelta(minutes=1)
-_WATCHER_CHARACTERS = 200
 _PAUSE = 0.5
 _CLOSING = 3.0
 
@@ -114,11 +113,6 @@ class CommandAlarms:
         channels = {"channels"} if config.escalation.channels else set()
         return frozenset({"stores", *channels, *(f"backups:{name}" for name in config.servers)})
 
-    def _watcher(self) -> str:
-        """Who observes them: a daemon, or another host's commands, may have another config."""
-        host = current_holder("guardian").host
-        return f"commands on {host} ({self._app.config.state_dir})"[:_WATCHER_CHARACTERS]
-
     def _seen(self, server: str, results: Sequence[BackupResult]) -> Observation:
         """By the catalog; what it could not be told is added, and in its place where it is away."""
         now = self._app.clock.now()
@@ -151,7 +145,7 @@ class CommandAlarms:
         ``to_a_person``: somebody waits for the command at a terminal.
         """
         seconds = PERSON_SECONDS if to_a_person else SECONDS
-        self._escalator.end_unwatched(self._scopes(), self._watcher(), only_own=True)
+        self._escalator.end_unwatched(self._scopes(), commands_here(self._app), only_own=True)
         self._escalator.tick()
         if self._dispatcher is None:
             return

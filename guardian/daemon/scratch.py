@@ -209,7 +209,11 @@ class _WarmServer:
         self._make = make
         self._made: tuple[Programs, EmbeddedServer] | None = None
         self._ended = threading.Event()
-        threading.Thread(target=self._run, name="scratch", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="scratch", daemon=True).start()
+        except RuntimeError as error:  # no thread to be had: it is made when it is wanted
+            _log.info("no server is made ahead of time: %s", error)
+            self._ended.set()
 
     def take(self, programs: Programs) -> EmbeddedServer | None:
         """The server, if it is of these programs; it is the caller's then."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain
 from zoneinfo import ZoneInfo
 
 from guardian.adapters.postgres.source import ALL_DATABASES
+from guardian.adapters.process import current_holder
 from guardian.backup.schedule import AFTER_BACKUP, Schedule, parse_schedule
 from guardian.backup.signature import FORGED
 from guardian.daemon.app import App
@@ -32,6 +34,7 @@ from guardian.escalate.conditions.pruning import prune_conditions
 from guardian.escalate.conditions.sessions import Round, watch_conditions
 from guardian.escalate.conditions.stores import forged_conditions, store_conditions
 from guardian.escalate.conditions.vitals import blind_vitals, disk_conditions, vital_conditions
+from guardian.escalate.engine import WATCHER_FORGOTTEN
 from guardian.escalate.model import Condition, Observation
 from guardian.model import BackupRecord, DatabaseRef, Event, ProofRecord
 from guardian.watch.audit import KillRecord
@@ -45,6 +48,9 @@ SEEN = "database.seen"
 """The event that a database without any try has come into our care."""
 _TRIES = 50
 _STORE_TRIES = 10
+_TRIES_ELSEWHERE = 500
+_WATCHER_CHARACTERS = 200
+_BACKUPS = "backups:"
 _DRILLS = 200
 _FIRST_TRIES = 1000
 _SEEN_LOOKED_AT = 1000
@@ -72,17 +78,23 @@ class Sensors:
         for one in self.histories(server, names):
             conditions += backup_conditions(one, now)
             conditions += drill_conditions(one, now)
-        return Observation(f"backups:{server}", now, tuple(conditions))
+        return Observation(f"{_BACKUPS}{server}", now, tuple(conditions))
 
     def stores(self) -> Observation:
-        """All stores, by what the latest runs say of them, and by what was found in them."""
+        """All stores, by what the latest runs say of them, and by what was found in them.
+
+        Runs of other hosts that share the catalog count, too: else each host would end what only
+        the other can see.
+        """
         now = self._app.clock.now()
         config = self._app.config
         tried = [one for name in config.servers for one in self._tried(name)]
-        failing = store_conditions(list(config.stores), tried)
+        tried += [one for name in self._servers_elsewhere(now) for one in self._tried_there(name)]
+        stores = list(dict.fromkeys([*config.stores, *chain(*(_stores_of(one) for one in tried))]))
+        failing = store_conditions(stores, tried)
         events = [one for kind in PRUNES for one in self._app.catalog.events(_PRUNES, kind)]
         events.sort(key=lambda one: one.at, reverse=True)
-        full = prune_conditions(list(config.stores), events, {one.ref for one in tried})
+        full = prune_conditions(stores, events, {one.ref for one in tried})
         # A store that takes no backups is told once; that nothing can be deleted there goes along.
         known = {f"{one.key}/retention" for one in failing}
         told = self._app.catalog.events(_FORGED_LOOKED_AT, FORGED)
@@ -123,6 +135,29 @@ class Sensors:
             History(ref, protection, tries=catalog.tries(server, ref.database, limit=_STORE_TRIES))
             for ref in (DatabaseRef(server, name) for name in names)
         ]
+
+    def _servers_elsewhere(self, now: datetime) -> set[str]:
+        """Those of other configurations that share the catalog, by what their watchers said."""
+        scopes = {
+            scope
+            for one in self._app.catalog.watchers()
+            if now - one.seen_at < WATCHER_FORGOTTEN and one.name != commands_here(self._app)
+            for scope in one.scopes
+        }
+        servers = {one.removeprefix(_BACKUPS) for one in scopes if one.startswith(_BACKUPS)}
+        return servers - set(self._app.config.servers)
+
+    def _tried_there(self, server: str) -> list[History]:
+        """Tries of databases whose configuration is another host's: as their last one shows it."""
+        tries: dict[DatabaseRef, list[BackupRecord]] = {}
+        for one in self._app.catalog.tries(server, limit=_TRIES_ELSEWHERE):
+            tries.setdefault(one.ref, []).append(one)
+        found = []
+        for ref, of_database in tries.items():
+            outcomes = next((one.outcomes for one in of_database if one.outcomes), ())
+            protection = Protection(stores=tuple(one.store for one in outcomes))
+            found.append(History(ref, protection, tries=of_database[:_STORE_TRIES]))
+        return found
 
     def _names(
         self, server: str, listing: Listing, backups: dict[str, list[BackupRecord]]
@@ -283,6 +318,16 @@ def _drill_interval(text: str | None, backups: Schedule | None) -> timedelta | N
     if text == AFTER_BACKUP:
         return None if backups is None else backups.interval_hint()
     return parse_schedule(text).interval_hint()
+
+
+def commands_here(app: App) -> str:
+    """What this host's commands are called where they say what they watch: as this config tells."""
+    host = current_holder("guardian").host
+    return f"commands on {host} ({app.config.state_dir})"[:_WATCHER_CHARACTERS]
+
+
+def _stores_of(history: History) -> tuple[str, ...]:
+    return history.protection.stores
 
 
 def _blind(outage: Outage, key: str) -> tuple[str, ...]:

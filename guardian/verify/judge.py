@@ -80,7 +80,9 @@ def _not_compared(evidence: Evidence) -> str | None:
     """Why the absence of differences shows nothing; None where it does."""
     expected, found = evidence.expected, evidence.found
     if expected is None or expected.level is ProofLevel.NONE:
-        return "restored without error, but it carries no fingerprint (backup.proof: none)"
+        return (
+            "restored without error, but without a fingerprint (backup.proof: none, or it failed)"
+        )
     if evidence.differences is None or found is None:
         return "restored without error, but it was not compared with its fingerprint"
     unread = [

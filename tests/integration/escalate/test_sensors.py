@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from support.catalogs import TTL, holder, stored
-from support.home import NOW, REF, Home
+from support.home import NOW, NOWHERE, REF, Home
 from support.postgres import Database, PostgresServer
 
 from guardian.daemon.listing import LISTED, UNLISTED, list_databases
 from guardian.daemon.sensors import SEEN, Sensors
 from guardian.errors import Cause, ConnectionFailedError
-from guardian.escalate.model import Condition, Observation, Severity
+from guardian.escalate.model import Condition, Observation, Severity, Watcher
 from guardian.model import (
     DatabaseRef,
     ProofResult,
@@ -169,6 +169,30 @@ def test_named_databases_are_not_asked_for_and_leave_no_trace(home: Home) -> Non
 
 
 # --- stores, channels ---
+
+
+def on_another_host(home: Home, tmp_path: Path, *, seen: timedelta = DAY) -> Sensors:
+    """The sensors of another host, which backs up another server into a store called the same."""
+    other = Home(tmp_path / "other")
+    other.catalog = home.catalog
+    other.site.sections["servers"] = {"elsewhere": {"dsn": NOWHERE}}
+    scopes = ("backups:main", "stores")
+    home.catalog.save_watcher(Watcher("commands on first", NOW - seen, scopes))
+    app = other.app()
+    del app.config.servers["main"]
+    return Sensors(app)
+
+
+def test_a_store_that_fails_another_hosts_backups_has_not_recovered_for_ours(
+    home: Home, tmp_path: Path
+) -> None:
+    lost = StoreOutcome("local", StoreStatus.FAILED, "no space left", Cause.DISK_FULL)
+    home.succeed(NIGHT, *stored("offsite"), lost)
+    seen = keys(home.sensors().stores())
+    assert seen == {"store.failing:local"}
+    assert keys(on_another_host(home, tmp_path).stores()) == seen
+    # Who has said nothing for long is gone, and what failed there is nobody's any more.
+    assert keys(on_another_host(home, tmp_path, seen=36 * DAY).stores()) == set()
 
 
 def test_a_store_that_fails_is_told_once_for_all_servers(home: Home) -> None:

@@ -97,7 +97,7 @@ def test_without_a_fingerprint_a_restore_shows_little(new_site: NewSite) -> None
     site = new_site()
     site.server = {"backup": {"proof": "none"}}
     assert site.back_up().result["proof"] == "none"
-    assert "carries no fingerprint (backup.proof: none)" in unable(site)
+    assert "without a fingerprint (backup.proof: none, or it failed)" in unable(site)
 
 
 def test_counts_alone_are_proof(new_site: NewSite) -> None:
