@@ -80,6 +80,21 @@ def test_what_is_signed_is_good_and_small(signer: Both) -> None:
     signer.verify(b"", signed(signer, b""))
 
 
+def test_getting_ready_is_no_more_than_that(signer: Both, folder: Path) -> None:
+    signer.get_ready()
+    signer.verify(DOCUMENT, signed(signer))
+    SeveralSigners(signer, [signer]).get_ready()
+    SeveralSigners(None, []).get_ready()
+
+    def missing() -> bytes:
+        raise EncryptionError("there is no passphrase")
+
+    without = PassphraseSigner(missing, folder / "other")
+    without.get_ready()  # told to whoever signs
+    with pytest.raises(EncryptionError, match="no passphrase"):
+        without.sign(DOCUMENT)
+
+
 @pytest.mark.parametrize("changed", [DOCUMENT[:-1], DOCUMENT + b" ", b"", DOCUMENT.upper()])
 def test_any_other_document_is_refused(signer: Both, changed: bytes) -> None:
     with pytest.raises(ForgedError, match="not of these contents"):

@@ -22,7 +22,7 @@ from support.postgres import installation
 from guardian.adapters.postgres.tools import Installation
 from guardian.adapters.scratch.cluster import SCRATCH_SETTINGS, ClusterOptions
 from guardian.adapters.scratch.embedded import EmbeddedServer, Shutdown
-from guardian.adapters.scratch.folder import sweep_strays
+from guardian.adapters.scratch.folder import ScratchFolder, sweep_strays
 from guardian.adapters.scratch.stepdown import choose_runner, reachable_bindir
 from guardian.errors import DiskFullError, ScratchError
 
@@ -486,3 +486,20 @@ def test_what_only_bears_our_name_is_left_alone(room):
     assert sweep_strays(room) == ()
     assert (precious / "file").exists()
     assert len(list(room.iterdir())) == 4
+
+
+def test_large_files_are_removed_with_the_rest_and_links_not_followed(room):
+    outside = room / "outside"
+    outside.mkdir()
+    kept = outside / "16384"
+    folder = ScratchFolder(room, choose_runner())
+    base = folder.data / "base"
+    base.mkdir()
+    for file in (kept, outside / "16385", base / "1", base / "2", base / "3"):
+        with file.open("wb") as stream:
+            stream.truncate(80 << 20)
+    (base / "4").symlink_to(kept)
+    (base / "5").symlink_to(outside)
+    folder.remove()
+    assert not folder.path.exists()
+    assert {one.name for one in outside.iterdir()} == {"16384", "16385"}

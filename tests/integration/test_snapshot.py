@@ -101,7 +101,7 @@ def test_a_database_read_by_a_process_of_its_own_gives_the_same(
     monkeypatch.setattr("secrets.randbits", lambda _: 7)
     with source(database).snapshot(database.name) as snapshot:
         inline = snapshot.fingerprint(ProofLevel.CONTENT, lambda _: None)
-    monkeypatch.setattr(fingerprinter, "_WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(fingerprinter, "WORTH_A_PROCESS", 0)
     with source(database).snapshot(database.name) as snapshot:
         elsewhere = snapshot.fingerprint(ProofLevel.CONTENT, lambda _: None)
     assert elsewhere == inline

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from guardian.adapters.scratch.stepdown import Runner
@@ -237,17 +238,20 @@ def _remove_tree(path: Path) -> None:
 
 
 def _remove_large_files(path: Path) -> None:
-    """Several at once: what the kernel remembers of them is freed page by page."""
-    with contextlib.suppress(OSError, RuntimeError):  # what stays is removed with the rest
-        large = [
-            file
-            for folder, _, names in os.walk(path)
-            for file in (Path(folder, name) for name in names)
-            if file.lstat().st_size >= _LARGE_BYTES
-        ]
-        if len(large) > 1:
-            with ThreadPoolExecutor(_REMOVERS) as pool:
-                deque(pool.map(Path.unlink, large), maxlen=0)
+    """Several at once: what the kernel remembers of them is freed page by page.
+
+    By folders that are held open, as rmtree does it: the server's user could put a link into the
+    place of one, and we may be root.
+    """
+    with contextlib.suppress(OSError, RuntimeError), ThreadPoolExecutor(_REMOVERS) as pool:
+        for _, _, names, folder in os.fwalk(path):
+            large = [one for one in names if _size(one, folder) >= _LARGE_BYTES]
+            if len(large) > 1:  # what stays is removed with the rest
+                deque(pool.map(partial(os.unlink, dir_fd=folder), large), maxlen=0)
+
+
+def _size(name: str, folder: int) -> int:
+    return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
 
 
 def _unusable(parent: Path, why: str) -> ScratchError:

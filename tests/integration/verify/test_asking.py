@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from datetime import timedelta
+from multiprocessing.connection import Connection
 
 import psycopg
 import pytest
@@ -13,24 +17,27 @@ from support.drilling import SMALL, sessions_of_ours
 from support.postgres import Database, PostgresServer
 from support.proxy import BreakableProxy
 
-from guardian.adapters.postgres import breaking_off, restored
+from guardian.adapters.postgres import breaking_off, fingerprinter, reading_process, restored
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.loading import LoadOptions
 from guardian.adapters.postgres.restored import PostgresDatabase
 from guardian.errors import GuardianError, InterruptedRunError, UnsuitableTargetError
 from guardian.model import ProofLevel
+from guardian.ports import Readable
 
 FreshDatabase = Callable[..., Database]
 
 
-def opened(database: Database, dsn: str | None = None) -> PostgresDatabase:
+def opened(
+    database: Database, dsn: str | None = None, options: LoadOptions | None = None
+) -> PostgresDatabase:
     return PostgresDatabase(
         Connector("scratch", dsn or database.dsn()),
         database.name,
         database.server.tool("pg_restore"),
         major=database.server.major,
         encoding="UTF8",
-        options=LoadOptions(purpose="drill"),
+        options=options or LoadOptions(purpose="drill"),
     )
 
 
@@ -255,3 +262,65 @@ def test_nobody_waits_for_a_server_that_hangs(
             patch.setattr(psycopg.Connection, "execute", execute)
             told = ended(calls[work], database, hanging.is_set)
         assert "went away" in told
+
+
+# --- readers that are begun early -----------------------------------------------------------------
+
+
+class Dump:
+    """An archive in memory."""
+
+    parts = ()
+
+    def __init__(self, database: Database) -> None:
+        words = [str(database.server.tool("pg_dump")), "-Fc", "-Z0", "-d", database.dsn()]
+        self._data = subprocess.run(words, check=True, capture_output=True).stdout
+        self.plain_bytes = len(self._data)
+
+    def open(self) -> AbstractContextManager[Readable]:
+        return closing(io.BytesIO(self._data))
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that read, all of which are worth it."""
+    for module in (restored, fingerprinter):
+        monkeypatch.setattr(module, "WORTH_A_PROCESS", 0)
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(far: Connection) -> subprocess.Popen[bytes]:
+        processes.append(real(far))
+        return processes[-1]
+
+    real = reading_process._start
+    monkeypatch.setattr(reading_process, "_start", start)
+    return processes
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_readers_begun_with_the_last_index_are_those_that_read(
+    people: Database,
+    fresh_database: FreshDatabase,
+    begun: list[subprocess.Popen[bytes]],
+    *,
+    is_read: bool,
+) -> None:
+    options = LoadOptions(jobs=2, own_server=True, is_read=is_read, purpose="drill")
+    with closing(opened(fresh_database(people.server), options=options)) as database:
+        database.restore(Dump(people), {}, lambda _: None)
+        assert len(begun) == (2 if is_read else 0)
+        found = database.fingerprint(ProofLevel.CONTENT, 7, lambda _: None)
+    rows = {one.name: one.rows for one in found.tables}
+    assert rows == {"users": 500, "notes": 2000, "goods": 0}
+    assert len(begun) == 2, "none was begun twice"
+    assert all(one.poll() is not None for one in begun)
+
+
+def test_readers_that_nobody_wants_are_ended(
+    people: Database, fresh_database: FreshDatabase, begun: list[subprocess.Popen[bytes]]
+) -> None:
+    options = LoadOptions(jobs=3, own_server=True, is_read=True, purpose="drill")
+    with closing(opened(fresh_database(people.server), options=options)) as database:
+        database.restore(Dump(people), {}, lambda _: None)
+        assert [one.poll() for one in begun] == [None] * 3
+    assert all(one.poll() is not None for one in begun)
