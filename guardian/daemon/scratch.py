@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +16,11 @@ from psycopg import sql
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.loading import LoadOptions
 from guardian.adapters.postgres.pooling import refuse_lent
+from guardian.adapters.postgres.reading_process import (
+    WORTH_A_PROCESS,
+    ReadingProcess,
+    readers_begun,
+)
 from guardian.adapters.postgres.restored import PostgresDatabase
 from guardian.adapters.postgres.side_database import (
     create_database,
@@ -120,26 +125,33 @@ class EmbeddedScratch:
         those the source's own major, then the closest newer one.
         """
         sweep_strays(self._directory)
+        with readers_begun(_readers(manifest, fingerprint, jobs)) as readers:
+            server, database = self._open(manifest, fingerprint, jobs, readers)
+            try:
+                yield database
+            finally:
+                server.destroy()
+
+    def _open(
+        self,
+        manifest: Manifest,
+        fingerprint: Fingerprint | None,
+        jobs: int,
+        readers: Sequence[ReadingProcess],
+    ) -> tuple[EmbeddedServer, PostgresDatabase]:
         choices = self._choices(manifest)
         shortcomings: list[GuardianError] = []
         for exact in (True, False):
             candidates, choices = choices, []
             for programs in candidates:
                 try:
-                    server, database = self._prepare(
-                        manifest, fingerprint, programs, jobs, exact=exact
+                    return self._prepare(
+                        manifest, fingerprint, programs, jobs, readers, exact=exact
                     )
                 except (UnsuitableTargetError, ScratchError) as error:
                     shortcomings.append(error)
                     if isinstance(error, _LocaleMissingError):
                         choices.append(programs)
-                    continue
-                try:
-                    with closing(database):
-                        yield database
-                finally:
-                    server.destroy()
-                return
         raise shortcomings[0]  # what the most faithful of them lacks
 
     def _prepare(
@@ -148,6 +160,7 @@ class EmbeddedScratch:
         fingerprint: Fingerprint | None,
         programs: Programs,
         jobs: int,
+        readers: Sequence[ReadingProcess],
         *,
         exact: bool,
     ) -> tuple[EmbeddedServer, PostgresDatabase]:
@@ -173,6 +186,7 @@ class EmbeddedScratch:
             encoding=facts.encoding,
             options=_options(jobs, fingerprint, own_server=True),
             caveats=[caveat] if caveat else (),
+            readers=readers,
         )
         return server, database
 
@@ -264,6 +278,7 @@ class GivenScratch:
         """Create a database there; drop it when the block is left."""
         maintenance = self._connector.default_database
         with (
+            readers_begun(_readers(manifest, fingerprint, jobs)) as readers,
             _translated(self._connector),
             self._connector.connect(maintenance, PURPOSE) as connection,
         ):
@@ -278,7 +293,7 @@ class GivenScratch:
             with side_database_name(connection, PREFIX) as name:
                 try:
                     caveat = create_database(connection, name, manifest.facts, exact=False)
-                    database = PostgresDatabase(
+                    yield PostgresDatabase(
                         self._connector,
                         name,
                         client.tool("pg_restore"),
@@ -286,9 +301,8 @@ class GivenScratch:
                         encoding=manifest.facts.encoding,
                         options=_options(jobs, fingerprint, own_server=False),
                         caveats=[caveat] if caveat else (),
+                        readers=readers,
                     )
-                    with closing(database):
-                        yield database
                 finally:
                     self._drop(maintenance, name)
 
@@ -340,6 +354,12 @@ def _settle(connection: psycopg.Connection) -> None:
         connection.execute("SET transaction_timeout = 0")
 
 
+def _readers(manifest: Manifest, fingerprint: Fingerprint | None, jobs: int) -> int:
+    """How many processes will read all rows: they get ready while the server starts."""
+    is_read = fingerprint is not None and fingerprint.level is ProofLevel.CONTENT
+    return jobs if is_read and manifest.dumped_bytes > WORTH_A_PROCESS else 0
+
+
 def _options(jobs: int, fingerprint: Fingerprint | None, *, own_server: bool) -> LoadOptions:
     # Without a fingerprint nobody knows which roles to make, and nothing is compared either.
     unknown = ("--no-owner", "--no-privileges") if fingerprint is None else ()
@@ -347,7 +367,6 @@ def _options(jobs: int, fingerprint: Fingerprint | None, *, own_server: bool) ->
         jobs=jobs,
         flags=(*_FLAGS, *unknown),
         own_server=own_server,
-        is_read=fingerprint is not None and fingerprint.level is ProofLevel.CONTENT,
         purpose=PURPOSE,
     )
 

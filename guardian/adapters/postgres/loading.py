@@ -47,15 +47,13 @@ class LoadOptions:
     """How to restore.
 
     ``flags`` go to every run of pg_restore. ``chosen`` are the entries to restore, None for all.
-    ``own_server`` says that the server is a throw-away one with room for many locks, ``is_read``
-    that all rows will be read afterwards.
+    ``own_server`` says that the server is a throw-away one with room for many locks.
     """
 
     jobs: int = 1
     flags: tuple[str, ...] = ()
     chosen: frozenset[int] | None = None
     own_server: bool = False
-    is_read: bool = False
     purpose: str = "restore"
 
 
@@ -72,10 +70,8 @@ class Loader:
         options: LoadOptions,
         row_counts: RowCounts,
         advance: Callable[[int], None],
-        rows_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self._archive = archive
-        self._rows_loaded = rows_loaded
         self._connector = connector
         self._database = database
         self._program = program
@@ -154,7 +150,6 @@ class Loader:
         whole = ArchivePart(self._whole, self._archive.plain_bytes, ids)
         chosen = [entry for part in parts.values() for entry in part]
         self._load_rows(head, self._archive.parts or [whole], chosen)
-        self._rows_loaded()
         # Positions of sequences, comments on large objects: definitions, without rows.
         rest = [entry for entry in definitions if entry.kind not in _LARGE_OBJECTS]
         self._restore([], head=head, chosen=rest)

@@ -15,9 +15,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, Pipe
@@ -139,14 +139,18 @@ def _start(far: Connection) -> subprocess.Popen[bytes]:
         ) from error
 
 
-def begin_readers(count: int) -> list[ReadingProcess]:
-    """So many processes, that get ready; none where this host has none to give."""
+@contextmanager
+def readers_begun(count: int) -> Iterator[list[ReadingProcess]]:
+    """So many processes, or as many as this host can give, that get ready meanwhile."""
     begun: list[ReadingProcess] = []
-    with suppress(ConnectionFailedError):
-        for _ in range(count):
-            begun.append(ReadingProcess())
-            begun[-1].start()
-    return begun
+    try:
+        with suppress(ConnectionFailedError):
+            for _ in range(count):
+                begun.append(ReadingProcess())
+                begun[-1].start()
+        yield begun
+    finally:
+        close_all(begun)
 
 
 def close_all(processes: Iterable[ReadingProcess]) -> None:

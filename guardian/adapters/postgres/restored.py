@@ -16,12 +16,7 @@ from guardian.adapters.postgres.breaking_off import break_off
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.fingerprinter import Fingerprinter, SharedSnapshot
 from guardian.adapters.postgres.loading import Loader, LoadOptions, RowCounts
-from guardian.adapters.postgres.reading_process import (
-    WORTH_A_PROCESS,
-    ReadingProcess,
-    begin_readers,
-    close_all,
-)
+from guardian.adapters.postgres.reading_process import ReadingProcess
 from guardian.adapters.postgres.retelling import retell
 from guardian.adapters.postgres.session import settle_session
 from guardian.adapters.postgres.tables import list_tables
@@ -55,7 +50,8 @@ SELECT c.oid::regclass::text, c.oid::int8
 class PostgresDatabase:
     """One database on one server, to restore into and to look at.
 
-    ``program`` is the pg_restore to use, ``encoding`` the database's.
+    ``program`` is the pg_restore to use, ``encoding`` the database's. ``readers`` are processes for
+    the first fingerprint; whoever began them ends them.
     """
 
     def __init__(
@@ -68,6 +64,7 @@ class PostgresDatabase:
         encoding: str,
         options: LoadOptions,
         caveats: Sequence[str] = (),
+        readers: Sequence[ReadingProcess] = (),
     ) -> None:
         self.major = major
         self.caveats = tuple(caveats)
@@ -78,11 +75,7 @@ class PostgresDatabase:
         self._options = options
         self._cancelled = threading.Event()
         self._stop: Callable[[], None] | None = None
-        self._readers: list[ReadingProcess] = []
-
-    def close(self) -> None:
-        """Nobody looks at it any more."""
-        close_all(self._readers)
+        self._readers: Sequence[ReadingProcess] = tuple(readers)
 
     def restore(
         self, archive: Archive, row_counts: RowCounts, advance: Callable[[int], None]
@@ -96,7 +89,6 @@ class PostgresDatabase:
             options=self._options,
             row_counts=row_counts,
             advance=advance,
-            rows_loaded=lambda: self._begin_readers(archive),
         )
         try:
             with self._stopped_by(loader.cancel):
@@ -104,15 +96,11 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise self.connector.translate(error, self.name) from error
 
-    def _begin_readers(self, archive: Archive) -> None:
-        """While the last index is built: a processor is free then."""
-        if self._options.is_read and archive.plain_bytes > WORTH_A_PROCESS:
-            self._readers = begin_readers(self._options.jobs)
-
     def fingerprint(
         self, level: ProofLevel, seed: int, advance: Callable[[int], None]
     ) -> Fingerprint:
         """What it holds now, read as the source was."""
+        readers, self._readers = self._readers, ()
         with self._session() as connection:
             settle_session(connection, self._encoding)
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -124,7 +112,7 @@ class PostgresDatabase:
                 share=SharedSnapshot(self.connector, row[0], self._encoding),
                 seed=seed,
                 processes=self._options.jobs,
-                begun=self._readers,
+                begun=readers,
             )
             with self._stopped_by(fingerprinter.cancel, connection):
                 return fingerprinter.take(level, advance)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from multiprocessing.connection import Connection
 
 import psycopg
 import pytest
@@ -20,16 +16,19 @@ from support.proxy import BreakableProxy
 from guardian.adapters.postgres import breaking_off, fingerprinter, reading_process, restored
 from guardian.adapters.postgres.connection import Connector
 from guardian.adapters.postgres.loading import LoadOptions
+from guardian.adapters.postgres.reading_process import ReadingProcess, readers_begun
 from guardian.adapters.postgres.restored import PostgresDatabase
 from guardian.errors import GuardianError, InterruptedRunError, UnsuitableTargetError
 from guardian.model import ProofLevel
-from guardian.ports import Readable
 
 FreshDatabase = Callable[..., Database]
 
 
 def opened(
-    database: Database, dsn: str | None = None, options: LoadOptions | None = None
+    database: Database,
+    dsn: str | None = None,
+    options: LoadOptions | None = None,
+    readers: Sequence[ReadingProcess] = (),
 ) -> PostgresDatabase:
     return PostgresDatabase(
         Connector("scratch", dsn or database.dsn()),
@@ -38,6 +37,7 @@ def opened(
         major=database.server.major,
         encoding="UTF8",
         options=options or LoadOptions(purpose="drill"),
+        readers=readers,
     )
 
 
@@ -267,60 +267,24 @@ def test_nobody_waits_for_a_server_that_hangs(
 # --- readers that are begun early -----------------------------------------------------------------
 
 
-class Dump:
-    """An archive in memory."""
-
-    parts = ()
-
-    def __init__(self, database: Database) -> None:
-        words = [str(database.server.tool("pg_dump")), "-Fc", "-Z0", "-d", database.dsn()]
-        self._data = subprocess.run(words, check=True, capture_output=True).stdout
-        self.plain_bytes = len(self._data)
-
-    def open(self) -> AbstractContextManager[Readable]:
-        return closing(io.BytesIO(self._data))
-
-
-@pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """The processes that read, all of which are worth it."""
-    for module in (restored, fingerprinter):
-        monkeypatch.setattr(module, "WORTH_A_PROCESS", 0)
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(far: Connection) -> subprocess.Popen[bytes]:
-        processes.append(real(far))
-        return processes[-1]
-
-    real = reading_process._start
-    monkeypatch.setattr(reading_process, "_start", start)
-    return processes
-
-
-@pytest.mark.parametrize("is_read", [True, False])
-def test_readers_begun_with_the_last_index_are_those_that_read(
-    people: Database,
-    fresh_database: FreshDatabase,
-    begun: list[subprocess.Popen[bytes]],
-    *,
-    is_read: bool,
+def test_readers_that_were_begun_are_those_that_read(
+    people: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = LoadOptions(jobs=2, own_server=True, is_read=is_read, purpose="drill")
-    with closing(opened(fresh_database(people.server), options=options)) as database:
-        database.restore(Dump(people), {}, lambda _: None)
-        assert len(begun) == (2 if is_read else 0)
-        found = database.fingerprint(ProofLevel.CONTENT, 7, lambda _: None)
-    rows = {one.name: one.rows for one in found.tables}
-    assert rows == {"users": 500, "notes": 2000, "goods": 0}
-    assert len(begun) == 2, "none was begun twice"
-    assert all(one.poll() is not None for one in begun)
+    monkeypatch.setattr(fingerprinter, "WORTH_A_PROCESS", 0)
+    inline = opened(people).fingerprint(ProofLevel.CONTENT, 7, lambda _: None)
+    with readers_begun(2) as readers:
+        processes = [one._process for one in readers]
+        options = LoadOptions(jobs=2, purpose="drill")
+        database = opened(people, options=options, readers=readers)
+        with monkeypatch.context() as patched:
+            patched.setattr(reading_process, "_start", None)  # no more of them
+            assert database.fingerprint(ProofLevel.CONTENT, 7, lambda _: None) == inline
+        assert database.fingerprint(ProofLevel.CONTENT, 7, lambda _: None) == inline, "once more"
+    assert all(one is not None and one.poll() is not None for one in processes)
 
 
-def test_readers_that_nobody_wants_are_ended(
-    people: Database, fresh_database: FreshDatabase, begun: list[subprocess.Popen[bytes]]
-) -> None:
-    options = LoadOptions(jobs=3, own_server=True, is_read=True, purpose="drill")
-    with closing(opened(fresh_database(people.server), options=options)) as database:
-        database.restore(Dump(people), {}, lambda _: None)
-        assert [one.poll() for one in begun] == [None] * 3
-    assert all(one.poll() is not None for one in begun)
+def test_readers_that_nobody_wants_are_ended() -> None:
+    with readers_begun(3) as readers:
+        processes = [one._process for one in readers]
+        assert [one.poll() for one in processes if one is not None] == [None] * 3
+    assert all(one is not None and one.poll() is not None for one in processes)
