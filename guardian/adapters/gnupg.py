@@ -22,6 +22,7 @@ from typing import Any
 
 import gnupg
 
+from guardian.adapters.gpg_environment import gpg_environment
 from guardian.errors import (
     DamagedMessageError,
     EncryptionError,
@@ -41,18 +42,6 @@ _INSTALL = "install it (Debian: apt-get install gnupg; macOS: brew install gnupg
 
 # python-gnupg logs every status line at DEBUG and gpg's failures at WARNING; we tell them better.
 logging.getLogger("gnupg").setLevel(logging.CRITICAL)
-
-
-_INHERITED = (
-    *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "XDG_RUNTIME_DIR"),
-    *("LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
-    *("GNUPGHOME", "GPG_TTY"),
-)
-
-
-def _environment() -> dict[str, str]:
-    """What gpg, and an agent that it starts and leaves, need of ours; the rest holds secrets."""
-    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 def _readable_by_others(path: Path) -> int:
@@ -164,7 +153,7 @@ class GnupgEncryptor:
             gpg = gnupg.GPG(
                 gpgbinary=self._binary,
                 gnupghome=None if self._homedir is None else str(self._homedir),
-                env=_environment(),
+                env=gpg_environment(),
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise EncryptionError(f"{self._binary} cannot be run", mend=_INSTALL) from error
@@ -250,7 +239,7 @@ class GnupgEncryptor:
                 check=False,
                 capture_output=True,
                 timeout=10,
-                env=_environment(),
+                env=gpg_environment(),
             )
 
 

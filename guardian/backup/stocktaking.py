@@ -140,8 +140,12 @@ class Stock:
 def _by_folder(
     listed: Iterable[StoredObject],
 ) -> Iterator[tuple[tuple[DatabaseRef, BackupId], dict[str, StoredObject]]]:
-    """Backups out of a listing, as it comes: stores list in order of key, so folder by folder."""
-    for _, group in groupby(listed, key=lambda one: one.key.rpartition("/")[0]):
+    """Backups out of a listing, as it comes: stores list in order of key, so folder by folder.
+
+    With all that lies below a folder: what somebody put there in a folder of its own stands in the
+    middle of it, and must not cut it in two.
+    """
+    for _, group in groupby(listed, key=lambda one: one.key.split("/")[:3]):
         yield from folders(group).items()
 
 

@@ -148,6 +148,8 @@ class Alerting:
                 _log.warning("%s: %s", name, error)
             except Exception as error:  # noqa: BLE001 - the next one may go well
                 self._crashed(name, error)
+            else:
+                self._state.went_well(name)
 
     def _escalate(self, observation: Observation) -> None:
         known = self._state.memory.incidents

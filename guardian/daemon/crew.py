@@ -45,6 +45,7 @@ class Crew:
         self._changed = threading.Condition()
         self._workers: dict[str, Worker] = {}
         self._seen: dict[str, TaskNow] = {}
+        self._ending = 0
 
     def offer(self, task: Task) -> bool:
         """Take it in, begin it if its turn has come; False when the same is at hand already."""
@@ -66,7 +67,7 @@ class Crew:
                 thread.start()
             except RuntimeError as error:  # the host has no thread for us
                 self._crashed(str(task), error)
-                self._workload.done(task)  # or its place would be taken for good
+                self._free(task)  # or its place would be taken for good
                 self._end(Outcome(task, Result.CRASHED, "no thread could be started for it"))
 
     def now(self) -> tuple[TaskNow, ...]:
@@ -99,7 +100,7 @@ class Crew:
     def wait(self, seconds: float) -> bool:
         """Until no worker is left, for so long at most; whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._seen, timeout=seconds)
+            return self._changed.wait_for(lambda: not (self._seen or self._ending), timeout=seconds)
 
     def _work(self, task: Task) -> None:
         outcome = Outcome(task, Result.CRASHED)
@@ -114,9 +115,17 @@ class Crew:
         except Exception as error:  # noqa: BLE001 - one task must hurt no other
             self._crashed(str(task), error)
         finally:
-            self._workload.done(task)
+            self._free(task)
         self._end(outcome)
         self.begin()
+
+    def _free(self, task: Task) -> None:
+        """Forget it before the same may begin again, which may be while its end is told."""
+        with self._changed:
+            self._workers.pop(task.key, None)
+            self._seen.pop(task.key, None)
+            self._ending += 1
+        self._workload.done(task)
 
     def _end(self, outcome: Outcome) -> None:
         task = outcome.task
@@ -126,8 +135,7 @@ class Crew:
             self._crashed(str(task), error)
         finally:
             with self._changed:
-                self._workers.pop(task.key, None)
-                self._seen.pop(task.key, None)
+                self._ending -= 1
                 self._changed.notify_all()
 
     def _hear(self, task: Task, word: str, value: Any) -> None:

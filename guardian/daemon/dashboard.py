@@ -58,7 +58,7 @@ class Dashboard:
 
         section = self._live.app.config.service
         token = None if section.token is None else section.token.get_secret_value()
-        sources = make_sources(self._live, self._tell.crash)
+        sources = make_sources(self._live, self._tell.crash, self._tell.went_well)
         server = WebServer(section.listen, token, sources, hosts=section.hosts)
         server.start()
         _log.info("dashboard at %s", server.address)

@@ -177,7 +177,7 @@ class Duty:
         self._plan_servers(guards)
         for probe, section in zip(probes, config.probes, strict=True):
             self._every(f"probe of {section.name}", section.interval, probe.round)
-        self._every("drills", _DRILLS_EVERY, self._planner.drill_new_backups, first_in=2 * _APART)
+        self._every("drills", _DRILLS_EVERY, self._planner.catch_up, first_in=2 * _APART)
         self._every("overview", _OVERVIEW_EVERY, self.look_over)
         self._every("tidy", _TIDY_EVERY, self._tidy, first_in=_TIDY_FIRST)
         self._plan_alarms()

@@ -42,6 +42,7 @@ class Planner:
         self._planned: set[str] = set()
         self._crashes: dict[DatabaseRef, int] = {}
         """Backups in a row whose worker died."""
+        self._owes_recovery = False
         self._drill_tries: dict[BackupId, tuple[int, datetime]] = {}
 
     @property
@@ -82,10 +83,20 @@ class Planner:
                 self._crashes[task.ref] = crashes + 1
             self.drill_new_backups()
         elif task.kind is Kind.RECOVER:
-            self._make_up()
+            self._owes_recovery = True  # the host had no room for it, or the catalog is away
+            if outcome.result not in {Result.CRASHED, Result.FAILED}:
+                self._make_up()
+                self._owes_recovery = False
         elif outcome.proof is not None or outcome.result in {Result.INTERRUPTED, Result.LOCKED}:
             # It told, or others kept it from telling: neither is a try in vain.
             self._drill_tries.pop(task.backup or BackupId(""), None)
+
+    def catch_up(self) -> None:
+        """What is asked each minute: whether a recovery is owed, and what is to be drilled."""
+        if self._owes_recovery:
+            self._owes_recovery = False
+            self._crew.offer(Task(Kind.RECOVER))
+        self.drill_new_backups()
 
     def drill_new_backups(self) -> None:
         """Offer a drill of each latest backup that nobody has drilled, where that is asked for.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -170,7 +171,9 @@ class EmbeddedScratch:
             server.create()
             server.configure(_settings(programs.server.major, fingerprint, jobs))
             server.start()
-            connector = Connector("scratch", server.dsn(_DATABASE))
+            # Nothing asks for a password. What was restored could: without one of its own libpq
+            # would give it PGPASSWORD, or what ~/.pgpass has.
+            connector = Connector("scratch", server.dsn(_DATABASE), secrets.token_hex(8))
             with _translated(connector), connector.connect("postgres", PURPOSE) as connection:
                 require_extensions(connection, facts)
                 _make_roles(connection, () if fingerprint is None else fingerprint.roles)
@@ -392,7 +395,8 @@ def _settings(major: int, fingerprint: Fingerprint | None, jobs: int) -> Mapping
         "max_wal_size": "256MB",
         # More makes index builds slower: sorts that leave the processor's caches (3 million texts
         # took 6.1 s with 256 MB, 4.9 s with 64 MB; their merge is one pass with either).
-        "maintenance_work_mem": "64MB",
+        # A build takes as many workers as leave 32 MB to each, and to itself.
+        "maintenance_work_mem": f"{32 * (min(2, workers) + 1)}MB",
         # The jobs are the parallelism, but one of them is the last, and builds its index alone.
         "max_parallel_maintenance_workers": str(min(2, workers)),
     }

@@ -49,6 +49,8 @@ SEEN = "database.seen"
 _TRIES = 50
 _STORE_TRIES = 10
 _TRIES_ELSEWHERE = 500
+_TRIED_LATELY = timedelta(days=8)
+"""A database elsewhere that nobody has tried for so long is in nobody's care any more."""
 _WATCHER_CHARACTERS = 200
 _BACKUPS = "backups:"
 _DRILLS = 200
@@ -83,24 +85,24 @@ class Sensors:
     def stores(self) -> Observation:
         """All stores, by what the latest runs say of them, and by what was found in them.
 
-        Runs of other hosts that share the catalog count, too: else each host would end what only
-        the other can see.
+        What runs of other hosts that share the catalog tell is neither begun nor ended here: only
+        they know which databases and stores are in their care, and only they can look there.
         """
         now = self._app.clock.now()
         config = self._app.config
-        tried = [one for name in config.servers for one in self._tried(name)]
-        tried += [one for name in self._servers_elsewhere(now) for one in self._tried_there(name)]
-        stores = list(dict.fromkeys([*config.stores, *chain(*(_stores_of(one) for one in tried))]))
-        failing = store_conditions(stores, tried)
         events = [one for kind in PRUNES for one in self._app.catalog.events(_PRUNES, kind)]
         events.sort(key=lambda one: one.at, reverse=True)
-        full = prune_conditions(stores, events, {one.ref for one in tried})
-        # A store that takes no backups is told once; that nothing can be deleted there goes along.
-        known = {f"{one.key}/retention" for one in failing}
+        tried = [one for name in config.servers for one in self._tried(name)]
+        ours = {one.key for one in _failing(config.stores, tried, events)}
+        tried += [one for name in self._servers_elsewhere(now) for one in self._tried_there(name)]
+        stores = dict.fromkeys([*config.stores, *chain(*(_stores_of(one) for one in tried))])
+        failing = _failing(stores, tried, events)
         told = self._app.catalog.events(_FORGED_LOOKED_AT, FORGED)
         forged = forged_conditions([one for one in told if one.at > now - _FORGED_FOR])
-        conditions = (*failing, *(one for one in full if one.key not in known), *forged)
-        return Observation("stores", now, conditions)
+        conditions = (*(one for one in failing if one.key in ours), *forged)
+        return Observation(
+            "stores", now, conditions, tuple(one.key for one in failing if one.key not in ours)
+        )
 
     def histories(self, server: str, names: Sequence[str] | None = None) -> list[History]:
         """What is remembered of each database of one server."""
@@ -153,7 +155,10 @@ class Sensors:
         for one in self._app.catalog.tries(server, limit=_TRIES_ELSEWHERE):
             tries.setdefault(one.ref, []).append(one)
         found = []
+        since = self._app.clock.now() - _TRIED_LATELY
         for ref, of_database in tries.items():
+            if of_database[0].started_at < since:
+                continue
             outcomes = next((one.outcomes for one in of_database if one.outcomes), ())
             protection = Protection(stores=tuple(one.store for one in outcomes))
             found.append(History(ref, protection, tries=of_database[:_STORE_TRIES]))
@@ -324,6 +329,17 @@ def commands_here(app: App) -> str:
     """What this host's commands are called where they say what they watch: as this config tells."""
     host = current_holder("guardian").host
     return f"commands on {host} ({app.config.state_dir})"[:_WATCHER_CHARACTERS]
+
+
+def _failing(
+    stores: Iterable[str], tried: Sequence[History], events: Sequence[Event]
+) -> list[Condition]:
+    """Stores that take no backups, and those in which nothing can be deleted."""
+    failing = store_conditions(list(stores), tried)
+    full = prune_conditions(list(stores), events, {one.ref for one in tried})
+    # A store that takes no backups is told once; that nothing can be deleted there goes along.
+    known = {f"{one.key}/retention" for one in failing}
+    return [*failing, *(one for one in full if one.key not in known)]
 
 
 def _stores_of(history: History) -> tuple[str, ...]:

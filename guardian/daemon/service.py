@@ -303,7 +303,8 @@ class Service:
         try:
             loaded = self._load()
             self._refuse_change(loaded)
-        except ConfigError as error:
+            self._app.catalog.tries(limit=1)  # jobs are planned from it
+        except (ConfigError, CatalogError) as error:
             _log.error("the configuration stays as it was: %s", error)
             self._state.change(
                 config=ConfigNow(memory.config.path, memory.config.loaded_at, str(error))
@@ -337,7 +338,13 @@ class Service:
         )
         crashes.close()
         if self._duty is not None:
-            self._duty.reload(self._app, self._log)
+            try:
+                self._duty.reload(self._app, self._log)
+            except CatalogError as error:  # it went away just now, and half is planned anew
+                _log.error("cannot go on: %s", error)
+                self._lay_down(_HURRY_SECONDS)
+                self._tenure.give_up()
+                self._stand_by()
         self._state.change(config=ConfigNow(str(loaded.path), self._clock.now()))
         self._jobs.run_now("dashboard")
         self._tell.event("config.reloaded", str(loaded.path))

@@ -57,7 +57,11 @@ class Live(Protocol):
         """A person has ended a session."""
 
 
-def make_sources(live: Live, crashed: Callable[[str, BaseException], object]) -> ports.Sources:
+def make_sources(
+    live: Live,
+    crashed: Callable[[str, BaseException], object],
+    went_well: Callable[[str], object] = lambda _: None,
+) -> ports.Sources:
     """All that the pages read. The catalog stays the same for as long as the daemon runs."""
     app = live.app
     return ports.Sources(
@@ -69,7 +73,7 @@ def make_sources(live: Live, crashed: Callable[[str, BaseException], object]) ->
         metrics=Metrics(live.snapshot),
         desk=_Desk(live),
         hand=_Hand(live),
-        doctor=_Doctor(live, crashed),
+        doctor=_Doctor(live, crashed, went_well),
         version=__version__,
         query_text=app.config.escalation.query_text,
         heading=app.config.service.heading or "",
@@ -205,9 +209,15 @@ class _Hand:
 class _Doctor:
     """Examines in a thread, one at a time; the last report is kept."""
 
-    def __init__(self, live: Live, crashed: Callable[[str, BaseException], object]) -> None:
+    def __init__(
+        self,
+        live: Live,
+        crashed: Callable[[str, BaseException], object],
+        went_well: Callable[[str], object],
+    ) -> None:
         self._live = live
         self._crashed = crashed
+        self._went_well = went_well
         self._lock = threading.Lock()
         self._running = False
         self._report: ports.DoctorReport | None = None
@@ -243,6 +253,7 @@ class _Doctor:
                     for one in examine(app)
                 ]
             self._report = ports.DoctorReport(live.clock.now(), checks)
+            self._went_well("doctor")
         except Exception as error:  # noqa: BLE001 - told, and the page says nothing new
             self._crashed("doctor", error)
         finally:

@@ -41,6 +41,10 @@ class Telling:
         """An unexpected error in a job, a task, or anywhere else."""
         self.died(where, self.crashes.report(where, error))
 
+    def went_well(self, where: str) -> None:
+        """What has crashed there is over."""
+        self._state.went_well(where)
+
     def died(self, where: str, text: str, ref: DatabaseRef | None = None) -> None:
         """The same, reported already by the process that it was in."""
         self._state.crashed(where, self._app().clock.now(), text)

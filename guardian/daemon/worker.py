@@ -119,8 +119,10 @@ class Worker:
                 return self._outcome(Result.INTERRUPTED, "stopped before it began")
             assert self._process is not None
             with self._process:
-                outcome = self._converse(near)
-                near.close()  # whatever still runs over there notices
+                try:
+                    outcome = self._converse(near)
+                finally:
+                    near.close()  # whatever still runs over there notices
                 self._wait(_STOP_SECONDS)
             return outcome or self._died(self._process.returncode)
 

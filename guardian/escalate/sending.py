@@ -129,10 +129,15 @@ def close_channels(channels: Sequence[Channel], deadline: float) -> None:
         threading.Thread(target=_close_one, args=(one,), daemon=True, name=f"close {one.name}")
         for one in channels
     ]
+    begun = []
     for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(deadline / len(threads))
+        try:
+            thread.start()
+        except RuntimeError:  # the host has none to give: the process' end closes the rest
+            break
+        begun.append(thread)
+    for thread in begun:
+        thread.join(deadline / len(begun))
 
 
 def _close_one(channel: Channel) -> None:

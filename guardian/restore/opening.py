@@ -144,6 +144,10 @@ class DumpArchive:
         finally:
             self._streams.close()
 
+    def close(self) -> None:
+        """Nobody reads it any more; what was opened for its head, and not read on, is closed."""
+        self._streams.close()
+
     @property
     def plain_bytes(self) -> int:
         """How long the dump is."""

@@ -115,6 +115,8 @@ class Restorer:
             if isinstance(error, DamagedPartError) and others:
                 error.mend = f"{' and '.join(others)} has it, too: --store {others[0]}"
             raise
+        finally:
+            restore.close()
 
     def _require_unpruned(self, record: BackupRecord) -> None:
         """A prune that began before we had our lease has one without a token."""
@@ -197,6 +199,10 @@ class _Restore:
                 warnings = (*self._warnings, *taken.warnings)
                 return replace(result, finished=taken, warnings=warnings)
         return self._ended
+
+    def close(self) -> None:
+        """Let go of the backup."""
+        self._archive.close()
 
     def run(self) -> RestoreResult:
         began = self._clock.monotonic()
@@ -283,7 +289,8 @@ class _Restore:
         expected = contents.fingerprint
         if expected is None or (expected.level is ProofLevel.NONE and not expected.objects):
             self._warnings.append(
-                "there is nothing to compare with: the backup carries no proof (backup.proof: none)"
+                "there is nothing to compare with: the backup has no fingerprint "
+                "(backup.proof: none, or it failed)"
             )
             return result
         size = self._manifest.facts.database_bytes or None

@@ -21,7 +21,7 @@ from guardian.verify.damaged_store import DamagedStore, missing, replaced, rewri
 from guardian.verify.trial import MANIFEST, Finding, Outcome, Trial
 
 CHANGED = Trial(
-    "a forged manifest", MANIFEST, ProofResult.UNRESTORABLE, naming=("signature", "not signed")
+    "a forged manifest", MANIFEST, ProofResult.UNRESTORABLE, naming=("signature", "signed")
 )
 STRIPPED = Trial(
     "a manifest without its signature", MANIFEST, ProofResult.UNRESTORABLE, ("signed",)

@@ -254,6 +254,7 @@ class Patrol:
         if not verdicts:
             return 0, False
         pending = list(zip(verdicts, self._drafts(look, KillMode.ENFORCE), strict=True))
+        graph = LockGraph(look.observation)
         hit, again = 0, False
         try:
             self._save()
@@ -264,9 +265,13 @@ class Patrol:
                 verdict, draft = pending[0]
                 done = self._striker.strike(verdict.session, draft)
                 pending.pop(0)
-                hit += self._settle(verdict, done, round_)
+                was_hit = self._settle(verdict, done, round_)
+                hit += was_hit
                 if done.error is not None or done.unsettled is not None:
                     return hit, False
+                if was_hit and pending and graph.victims(verdict.session.pid):
+                    again = True  # those it held up go on with the same query, and wait no more
+                    break
         finally:
             for verdict, _ in pending:
                 self._remember(verdict, Outcome.CHANGED)  # nobody was hit

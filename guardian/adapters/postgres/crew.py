@@ -11,7 +11,7 @@ import psycopg
 
 from guardian.adapters.postgres.breaking_off import break_off
 from guardian.adapters.postgres.pg_restore import RestoreTool
-from guardian.errors import DamagedPartError, InterruptedRunError
+from guardian.errors import ConnectionFailedError, DamagedPartError, InterruptedRunError
 
 _WAIT_SECONDS = 0.1
 _ENDING_SECONDS = 60.0
@@ -91,7 +91,13 @@ class _Work:
         self._job = job
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="load", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="load", daemon=True).start()
+        except RuntimeError as error:  # the host has none to give: what has begun is to end, too
+            failure = ConnectionFailedError("no thread can be had to restore")
+            failure.__cause__ = error
+            self.failed_at, self.error = time.monotonic(), failure
+            self.ended.set()
 
     def _run(self) -> None:
         try:

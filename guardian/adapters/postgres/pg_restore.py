@@ -214,7 +214,13 @@ def running_restore(
         if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
             with contextlib.suppress(OSError):
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    tool = RestoreTool(process, scrub, feed, to_the_end=to_the_end)
+    try:
+        tool = RestoreTool(process, scrub, feed, to_the_end=to_the_end)
+    except RuntimeError as error:  # the host has no thread: nobody would end it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        _reap(process)
+        raise ConnectionFailedError("no thread can be had to run pg_restore") from error
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_guarded(process.pid))

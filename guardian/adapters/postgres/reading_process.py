@@ -60,7 +60,6 @@ class ReadingProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._near: Connection | None = None
-        self._cancelled = threading.Event()
 
     def start(self) -> None:
         """Start it, if that was not done; until it is given a task, it gets ready.
@@ -70,7 +69,12 @@ class ReadingProcess:
         """
         if self._process is not None:
             return
-        self._near, far = Pipe()
+        try:
+            self._near, far = Pipe()
+        except OSError as error:
+            raise ConnectionFailedError(
+                f"no process can be started to read tables: {error.strerror}"
+            ) from error
         with far:
             self._process = _start(far)
 
@@ -104,7 +108,6 @@ class ReadingProcess:
 
     def cancel(self) -> None:
         """End it, from another thread. Its server session ends with its connection."""
-        self._cancelled.set()
         self._kill()
 
     def _kill(self) -> None:

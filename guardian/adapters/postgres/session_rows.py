@@ -35,7 +35,10 @@ class QueryTexts:
         if text is None:
             text = self._before.get(raw)
             if text is None:
-                text = without_secrets(shortened(str_of(raw) or "", QUERY_CHARACTERS)) or ""
+                whole = str_of(raw) or ""
+                text = without_secrets(shortened(whole, QUERY_CHARACTERS)) or ""
+                if asks_to_be_spared(whole) and not asks_to_be_spared(text):
+                    text = f"{COMMENT} {text}"  # it went with what looked like a secret
             self._now[raw] = text
         return text
 

@@ -264,38 +264,48 @@ def _undone(result: int, what: str) -> None:
 
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | 13, 0x80000000  # 13: EACCES
+_PRETEND = 0x00050000  # not done, and called a success
 _ANOTHER_ABI = 0x40000000  # x32's calls on x86-64
 _AF_UNIX = 1
+# SOCK_STREAM, with SOCK_CLOEXEC, SOCK_NONBLOCK: a datagram needs no connect().
+_STREAMS = (1, 0x80001, 0x801, 0x80801)
 
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
     """One architecture: its name for seccomp, ``socket()``, and calls that are refused whole.
 
-    ``execve`` and ``execveat`` are refused where Landlock does not say what may be run.
+    ``execve`` and ``execveat`` are refused where Landlock does not say what may be run. ``modes``
+    are chmod and its like, which Landlock does not know: PostgreSQL wants to set that of its
+    socket, which has it already.
     """
 
     audit: int
     socket: int
     execve: int
     execveat: int
+    modes: tuple[int, ...]
     refused: tuple[int, ...]
 
 
-# New calls have one number everywhere: io_uring (which passes seccomp by), mounting, pidfd_getfd.
-_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442)
+# New calls have one number everywhere: io_uring (which passes seccomp by), mounting, pidfd_getfd,
+# fchmodat2, {set,remove}xattrat, file_setattr.
+_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 452, 463, 466, 469)
 # connect, ptrace, process_vm_{readv,writev}, bpf, perf_event_open, userfaultfd, {add,request}_key,
 # keyctl, unshare, setns, mount, umount2, pivot_root, chroot, kexec_load, open_by_handle_at,
-# {init,finit,delete}_module
+# {init,finit,delete}_module; then what Landlock does not know: {,l,f}chown, fchownat,
+# {,l,f}{set,remove}xattr, utime, utimes, futimesat, utimensat; and socketpair, for its datagrams
 _MACHINES = {
     "x86_64": _Machine(
         0xC000003E,
         41,
         59,
         322,
+        (90, 91, 268),
         (
             *(42, 101, 310, 311, 321, 298, 323, 248, 249, 250, 272, 308, 165, 166, 155, 161),
             *(246, 304, 175, 313, 176),
+            *(92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 132, 235, 261, 280, 53),
         ),
     ),
     "aarch64": _Machine(
@@ -303,9 +313,11 @@ _MACHINES = {
         198,
         221,
         281,
+        (52, 53),
         (
             *(203, 117, 270, 271, 280, 241, 282, 217, 218, 219, 97, 268, 40, 39, 41, 51),
             *(104, 265, 105, 273, 106),
+            *(54, 55, 5, 6, 7, 14, 15, 16, 88, 199),
         ),
     ),
 }
@@ -331,22 +343,32 @@ def _filter(machine: _Machine, only_program: int | None = None) -> bytes:
         running = [
             (_EQUAL, 0, 5, machine.execve),
             (_LOAD, 0, 0, 16),
-            (_EQUAL, 0, 7, only_program & 0xFFFFFFFF),
+            (_EQUAL, 0, len(_STREAMS) + 8, only_program & 0xFFFFFFFF),
             (_LOAD, 0, 0, 20),
-            (_EQUAL, 0, 5, only_program >> 32),
+            (_EQUAL, 0, len(_STREAMS) + 6, only_program >> 32),
             (_RETURN, 0, 0, _ALLOW),
         ]
-    to_refusal = len(refused) + len(running) + 4  # from the first comparison of a number
+    kinds = len(_STREAMS)
+    # From the first comparison of a number.
+    to_refusal = len(refused) + len(machine.modes) + len(running) + kinds + 5
     steps.append((_AT_LEAST, to_refusal, 0, _ANOTHER_ABI))
     for index, number in enumerate(refused):
         steps.append((_EQUAL, to_refusal - index - 1, 0, number))
+    for index, number in enumerate(machine.modes):
+        steps.append((_EQUAL, to_refusal - len(refused) - index, 0, number))
     steps += [
         *running,
-        (_EQUAL, 0, 2, machine.socket),
+        (_EQUAL, 0, kinds + 3, machine.socket),
         (_LOAD, 0, 0, 16),
-        (_EQUAL, 0, 1, _AF_UNIX),
+        (_EQUAL, 0, kinds + 2, _AF_UNIX),
+        (_LOAD, 0, 0, 24),
+        *(
+            (_EQUAL, kinds - index - 1, int(index == kinds - 1), kind)
+            for index, kind in enumerate(_STREAMS)
+        ),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
+        (_RETURN, 0, 0, _PRETEND),
     ]
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
@@ -372,6 +394,10 @@ def _enter(cage: Cage, program: str, name: int) -> None:
     if sys.platform == "linux" and not landlocked and _can_have_a_view():
         _take_namespaces()
         _restrict_view(cage, program)
+    elif sys.platform == "linux" and os.getuid() == 0:
+        # Landlock does not know System V memory: other servers of that user have some. Where we
+        # may not (a container), it stays in reach.
+        _libc.unshare(_NEW_IPC)
     if cage.gid is not None and cage.uid is not None:
         os.setgroups([])
         os.setgid(cage.gid)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import shutil
 import signal
@@ -25,7 +26,7 @@ from psycopg.conninfo import make_conninfo
 
 from guardian.adapters.scratch.cage import SYSTEM, Cage
 from guardian.adapters.scratch.cluster import SCRATCH_SETTINGS, ClusterOptions, quoted
-from guardian.adapters.scratch.folder import ScratchFolder
+from guardian.adapters.scratch.folder import ScratchFolder, set_mode
 from guardian.adapters.scratch.stepdown import Runner, choose_runner, reachable_bindir
 from guardian.adapters.scratch.template import Templates
 from guardian.adapters.scratch.watchdog import Watchdog
@@ -330,12 +331,21 @@ class EmbeddedServer:
         if self._caged or _shared_memory_is_small():
             settings.setdefault("dynamic_shared_memory_type", "mmap")
         lines = [f"{name} = {quoted(value)}\n" for name, value in settings.items()]
-        with (self.data_dir / "postgresql.conf").open("a", encoding="utf-8") as config:
+        # We may be root, and the folder is the runner's, who may have put a link there.
+        how = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+        with os.fdopen(
+            os.open(self.data_dir / "postgresql.conf", how), "a", encoding="utf-8"
+        ) as config:
+            state = os.fstat(config.fileno())
+            if state.st_uid != self.runner.uid or state.st_nlink != 1:
+                raise ScratchError(f"{self.data_dir}/postgresql.conf is not what initdb made")
             config.writelines(["\n# guardian\n", *lines])
 
     def _launch(self, port: int) -> None:
         self._dismiss_watchdog()
         self._watchdog = Watchdog(self.runner, self.data_dir)
+        if self._caged:
+            set_mode(self.socket_dir, 0o700)
         with self.log_path.open("ab") as log:
             self.log_path.chmod(0o600)
             begins = log.tell()
@@ -352,6 +362,8 @@ class EmbeddedServer:
             )
         try:
             self._await_ready()
+            if self._caged:  # we go where its socket leads: nobody puts a link in its place now
+                set_mode(self.socket_dir, 0o500)
         except ScratchError as error:
             self.stop(Shutdown.IMMEDIATE, seconds=10.0)
             if self._templates is not None and self._template is not None:

@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import tempfile
 import time
 from collections import deque
@@ -116,6 +117,18 @@ class ScratchFolder:
             raise PermissionError(f"user {runner.name} cannot go through it")
 
 
+def set_mode(folder: Path, mode: int) -> None:
+    """Change the mode of a folder, and of nothing that a link in its place leads to.
+
+    Raises OSError.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
+
+
 def fits_socket(folder: Path) -> bool:
     """Whether PostgreSQL and libpq can use a socket in this folder.
 
@@ -206,7 +219,10 @@ def _end_server(data: Path) -> None:
 def _postmaster(data: Path) -> int | None:
     """The process that serves this folder, by the pid file and, as numbers are reused, its cwd."""
     try:
-        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+        # Its server may have put a pipe there, which would keep us waiting, or a link.
+        how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        with os.fdopen(os.open(data / "postmaster.pid", how), "rb") as file:
+            pid = int(file.read(64).splitlines()[0])
     except (OSError, ValueError, IndexError):
         return None
     if Path("/proc/self/cwd").exists():
@@ -229,11 +245,20 @@ def _remove_socket_folder(path: Path) -> None:
 
 def _remove_tree(path: Path) -> None:
     """Remove a folder; once more when a dying process wrote into it meanwhile."""
+    for folder in (path, path / "socket"):  # a caged server may not write to its socket's
+        with contextlib.suppress(OSError):
+            set_mode(folder, 0o700)
     _remove_large_files(path)
     for _ in range(2):
-        shutil.rmtree(path, ignore_errors=True)
+        # A server may have nested folders deeper than rmtree gets, by recursion.
+        with contextlib.suppress(RecursionError):
+            shutil.rmtree(path, ignore_errors=True)
         if not path.exists():
             return
+    with contextlib.suppress(OSError):
+        subprocess.run(["rm", "-rf", "--", str(path)], capture_output=True, check=False)
+    if not path.exists():
+        return
     logger.warning("%s could not be removed whole; the next run tries again", path)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -35,7 +36,7 @@ class Templates:
         which the caller should :meth:`forget` when the server does not start from it.
         """
         template = self._folder / hashlib.sha256(key.encode()).hexdigest()[:24]
-        if (template / "PG_VERSION").is_file() and _copy(template, data):
+        if (template / "PG_VERSION").is_file() and _copy_anew(template, data):
             return template
         _empty(data)
         initdb()
@@ -71,6 +72,24 @@ def _copy(source: Path, target: Path) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
+
+
+def _copy_anew(source: Path, target: Path) -> bool:
+    """As :func:`_copy`, into a new folder that is ours until all is there.
+
+    We may be root, and ``cp`` follows the links that it finds in the target: who owns it could have
+    put some there, and would be given the files behind them.
+    """
+    owner = target.stat()
+    try:
+        target.rmdir()  # only where it is empty; what it lies in is ours
+        target.mkdir(mode=0o700)
+    except OSError:
+        return False
+    if _copy(source, target):
+        return True
+    os.chown(target, owner.st_uid, owner.st_gid)
+    return False
 
 
 def _empty(folder: Path) -> None:

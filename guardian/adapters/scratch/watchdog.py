@@ -20,7 +20,8 @@ _SCRIPT = """
 if read -r _; then exit 0; fi
 n=0
 while [ -d "$1" ] && [ $n -lt 50 ]; do
-  pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null)
+  pid=
+  if [ -f "$1/postmaster.pid" ]; then pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null); fi
   if [ -n "$pid" ]; then
     if [ -d /proc/self ] && [ "$(readlink "/proc/$pid/cwd")" != "$1" ]; then exit 0; fi
     kill -QUIT "$pid"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guardian.adapters.gpg_environment import gpg_environment
 from guardian.backup.signature import OPENPGP
 from guardian.errors import EncryptionError, ForgedError, UncheckedSignatureError
 
@@ -144,6 +145,7 @@ class KeySigner:
                 check=False,
                 timeout=_TIMEOUT_SECONDS,
                 pass_fds=places,
+                env=gpg_environment(),
             )
         except OSError as error:
             raise EncryptionError(f"{self._binary} cannot be run: {error.strerror}") from error

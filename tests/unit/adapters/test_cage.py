@@ -13,6 +13,7 @@ from guardian.adapters.scratch.cage import (
     _ALLOW,
     _KILL,
     _MACHINES,
+    _PRETEND,
     _REFUSE,
     Cage,
     _filter,
@@ -31,11 +32,12 @@ def judged(
     machine: str,
     number: int,
     argument: int = 0,
+    second: int = 1,
     audit: int | None = None,
     only_program: int | None = None,
 ) -> int:
     """What the filter says of a call: classic BPF, the few instructions that we use."""
-    data = struct.pack("=iIQQ", number, audit or _MACHINES[machine].audit, 0, argument)
+    data = struct.pack("=iIQQQ", number, audit or _MACHINES[machine].audit, 0, argument, second)
     steps = list(struct.iter_unpack("=HBBI", _filter(_MACHINES[machine], only_program)))
     at = accumulator = 0
     while True:
@@ -62,7 +64,12 @@ def test_what_is_refused(machine: str) -> None:
         assert judged(machine, number) == _REFUSE
     for family in (2, 10, 16, 17, 40):  # IPv4, IPv6, netlink, packets, vsock
         assert judged(machine, calls["socket"], family) == _REFUSE
-    assert judged(machine, calls["socket"], 1) == _ALLOW
+    for kind in (1, 1 | 0x80000, 1 | 0x800, 1 | 0x80800):
+        assert judged(machine, calls["socket"], 1, kind) == _ALLOW
+    for kind in (2, 5, 2 | 0x80000):  # datagrams and packets need no connect()
+        assert judged(machine, calls["socket"], 1, kind) == _REFUSE
+    for number in _MACHINES[machine].modes:
+        assert judged(machine, number) == _PRETEND
     for name in ("read", "accept", "kill"):
         assert judged(machine, calls[name]) == _ALLOW
 
