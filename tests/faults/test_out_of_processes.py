@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import psycopg
 import pytest
 
 from guardian.adapters.postgres.connection import Connector
+from guardian.adapters.postgres.crew import Crew, run_at_once
 from guardian.adapters.postgres.pg_restore import running_restore
 from guardian.adapters.postgres.reading_process import ReadingProcess, ReadingTask
 from guardian.errors import ConnectionFailedError, UnsuitableTargetError
@@ -50,6 +53,54 @@ def test_without_its_guard_pg_restore_does_not_stay(
     (pid,) = started
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def refuse_threads(monkeypatch: pytest.MonkeyPatch, name: str, nth: int = 1) -> None:
+    """Let no thread of that name start from the n-th on."""
+    real = threading.Thread.start
+    left = nth - 1
+
+    def begin(thread: threading.Thread) -> None:
+        nonlocal left
+        if thread.name.startswith(name):
+            if left == 0:
+                raise RuntimeError("can't start new thread")
+            left -= 1
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", begin)
+
+
+def test_without_a_thread_pg_restore_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "pg_restore"
+    tool.write_text("#!/bin/sh\nexec sleep 600\n")
+    tool.chmod(0o755)
+    started = refuse(monkeypatch, 2)
+    refuse_threads(monkeypatch, "pg_restore")
+    with (
+        pytest.raises(ConnectionFailedError, match="no thread can be had"),
+        running_restore(tool, [], None, str),
+    ):
+        pytest.fail("nobody would hear of it")
+    (pid,) = started
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_streams_end_when_there_is_no_thread_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_threads(monkeypatch, "load", nth=2)
+    crew, ends = Crew(), []
+
+    def load() -> None:
+        while not crew.stopped:
+            time.sleep(0.01)
+        ends.append("stopped")
+
+    with pytest.raises(ConnectionFailedError, match="no thread can be had"):
+        run_at_once([load, load], crew)
+    assert ends == ["stopped"]
 
 
 def test_tables_that_no_process_can_read_are_no_defect_of_ours(

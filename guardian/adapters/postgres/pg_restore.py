@@ -219,7 +219,10 @@ def running_restore(
     except RuntimeError as error:  # the host has no thread: nobody would end it
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        _reap(process)
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
         raise ConnectionFailedError("no thread can be had to run pg_restore") from error
     with contextlib.ExitStack() as stack:
         try:

@@ -374,6 +374,28 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("names")
+def test_streams_that_were_opened_for_their_heads_end_with_the_archive(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = several(scene, FIRST, SECOND, THIRD)
+    reading: list[str] = []
+    open_reader = scene.store.open_reader
+
+    @contextmanager
+    def counted(key: str) -> Iterator[Readable]:
+        with open_reader(key) as stream:
+            reading.append(key)
+            yield stream
+            reading.remove(key)
+
+    monkeypatch.setattr(scene.store, "open_reader", counted)
+    assert len(archive.parts) == 3  # as their heads tell
+    assert len(reading) == 3
+    archive.close()
+    assert reading == []
+
+
+@pytest.mark.usefixtures("names")
 def test_a_dump_in_several_parts_is_read_as_one_and_part_by_part(scene: Scene) -> None:
     archive = several(scene, FIRST, SECOND, THIRD)
     with archive.open() as stream:

@@ -179,6 +179,28 @@ def test_after_a_root_it_looks_again_and_goes_on():
     assert [one.evidence["victims"] for one in report.kills] == [2, 1]
 
 
+class Freeing(Script):
+    """A session whose lock is free goes on with the same query, as pg_stat_activity shows it."""
+
+    def observe(self) -> Observation:
+        for pid, one in self.sessions.items():
+            if one.wait_started_at is not None and pid not in self.locks:
+                self.sessions[pid] = replace(
+                    one, wait_started_at=None, wait_event_type=None, wait_event=None
+                )
+        return super().observe()
+
+
+def test_who_waited_for_a_session_that_was_hit_is_looked_at_anew():
+    site = Site()
+    waiting = Policy("waiting", Match(waiting_for=timedelta(seconds=60)), (Action.CANCEL,))
+    sessions = (session(1, "idle in transaction", 100), waiter(11, 90), waiter(12, 80))
+    site.script = Freeing(site.clock, *sessions, blockers={11: (1,), 12: (1,)})
+    report = site.patrol(ROOTS, waiting).cycle()
+    assert site.script.log == ["look", "terminate 1", "look"]
+    assert [one.pid for one in report.kills] == [1]
+
+
 def test_a_root_that_is_gone_does_not_hold_up_the_next():
     site = Site(
         *(session(pid, "idle in transaction", 100) for pid in (1, 2)),
