@@ -111,17 +111,26 @@ class Duty:
         self._crew.offer(Task(Kind.RECOVER))
 
     def reload(self, app: App, log: LogSettings) -> None:
-        """Go on under another configuration. What runs goes on as it was begun."""
+        """Go on under another configuration. What runs goes on as it was begun.
+
+        Raises:
+            CatalogError: it cannot be used, half is planned anew; there is only :meth:`stop` now.
+        """
         self._log = log
-        before = self._guards
+        before, names = self._guards, self._own | self._planner.names
         for guard in before:
             guard.retire()
         self.alerting.reconfigure(app)
         self._monitors.close()
         self._monitors = ScheduleMonitors(app.config, app.clock)
-        self._plan(app)
-        for guard in before:
-            guard.close()
+        try:
+            self._plan(app)
+        except CatalogError:
+            self._own |= names  # they are still there
+            raise
+        finally:
+            for guard in before:
+                guard.close()
 
     def stop(self) -> None:
         """Begin nothing any more, let workers undo what they began; see :meth:`wait`."""
@@ -166,7 +175,8 @@ class Duty:
         probes = [other_probe(app, one, self._state, self.alerting) for one in config.probes]
         before = self._own | self._planner.names
         self._app, self._guards, self._own = app, guards, set()
-        self._planner = Planner(app, self._jobs, self._crew)
+        owes = self._planner.owes_recovery
+        self._planner = Planner(app, self._jobs, self._crew, owes_recovery=owes)
         self._planner.begin()
         self._workload.resize(
             config.service.tasks_at_once,

@@ -34,7 +34,7 @@ _MOST_DRILL_TRIES = 3
 class Planner:
     """The schedule of all databases under one configuration."""
 
-    def __init__(self, app: App, jobs: Jobs, crew: Crew) -> None:
+    def __init__(self, app: App, jobs: Jobs, crew: Crew, *, owes_recovery: bool = False) -> None:
         self._app = app
         self._jobs = jobs
         self._crew = crew
@@ -42,7 +42,8 @@ class Planner:
         self._planned: set[str] = set()
         self._crashes: dict[DatabaseRef, int] = {}
         """Backups in a row whose worker died."""
-        self._owes_recovery = False
+        self.owes_recovery = owes_recovery
+        """Runs that died are not settled, or not made up for."""
         self._drill_tries: dict[BackupId, tuple[int, datetime]] = {}
 
     @property
@@ -83,18 +84,18 @@ class Planner:
                 self._crashes[task.ref] = crashes + 1
             self.drill_new_backups()
         elif task.kind is Kind.RECOVER:
-            self._owes_recovery = True  # the host had no room for it, or the catalog is away
+            self.owes_recovery = True  # the host had no room for it, or the catalog is away
             if outcome.result not in {Result.CRASHED, Result.FAILED}:
                 self._make_up()
-                self._owes_recovery = False
+                self.owes_recovery = False
         elif outcome.proof is not None or outcome.result in {Result.INTERRUPTED, Result.LOCKED}:
             # It told, or others kept it from telling: neither is a try in vain.
             self._drill_tries.pop(task.backup or BackupId(""), None)
 
     def catch_up(self) -> None:
         """What is asked each minute: whether a recovery is owed, and what is to be drilled."""
-        if self._owes_recovery:
-            self._owes_recovery = False
+        if self.owes_recovery:
+            self.owes_recovery = False
             self._crew.offer(Task(Kind.RECOVER))
         self.drill_new_backups()
 

@@ -60,7 +60,7 @@ class Live(Protocol):
 def make_sources(
     live: Live,
     crashed: Callable[[str, BaseException], object],
-    went_well: Callable[[str], object] = lambda _: None,
+    went_well: Callable[[str], object],
 ) -> ports.Sources:
     """All that the pages read. The catalog stays the same for as long as the daemon runs."""
     app = live.app

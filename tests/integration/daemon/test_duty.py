@@ -43,6 +43,33 @@ def site(pg15: PostgresServer, fresh_database: Callable[..., Database], tmp_path
     return made
 
 
+class Host:
+    """A host that has no room for the processes of some tasks."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, no_room_for: list[Kind]) -> None:
+        self.no_room_for = no_room_for
+        self._asked: list[Kind] = []
+        real = Worker._start
+
+        def start(worker: Worker, far: Any) -> bool:
+            kind = worker._assignment.task.kind
+            self._asked.append(kind)
+            if kind in self.no_room_for:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return real(worker, far)
+
+        monkeypatch.setattr(Worker, "_start", start)
+
+    def asked(self, kind: Kind) -> int:
+        return self._asked.count(kind)
+
+
+def ended(running: Running, kind: Kind) -> int:
+    """How many tasks of that kind have ended, however."""
+    done = running.state.memory.tasks_done
+    return sum(count for key, count in done.items() if key[0] == kind)
+
+
 def test_a_crash_in_one_server_stops_no_other_and_is_an_incident_until_it_goes_well(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,25 +132,58 @@ def test_a_backup_whose_worker_never_starts_is_tried_a_few_times_and_then_by_its
 ) -> None:
     site.sections["servers"] = {}
     site.server = {**FAST, "backup": {"schedule": "every 30d"}}
-    started: list[Task] = []
-
-    def start(worker: Worker, far: object) -> bool:
-        started.append(worker._assignment.task)
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-    monkeypatch.setattr(Worker, "_start", start)
+    host = Host(monkeypatch, no_room_for=[Kind.BACKUP])
     with Running(site) as running:
-
-        def ended(kind: str) -> int:
-            done = running.state.memory.tasks_done
-            return sum(count for key, count in done.items() if key[0] == kind)
-
-        until(lambda: ended("backup") == 1 + MOST_RESUMED, "the tries")
+        until(lambda: ended(running, Kind.BACKUP) == 1 + MOST_RESUMED, "the tries")
         until(lambda: not running.duty.tasks(), "the last task's end")
-        assert sum(task.kind is Kind.BACKUP for task in started) == 1 + MOST_RESUMED
-        crash = running.app.catalog.events(kind="daemon.crash")[-1].message
-        assert "could not be started: Resource temporarily unavailable" in crash
+        assert host.asked(Kind.BACKUP) == 1 + MOST_RESUMED
+        (crash, *_) = running.app.catalog.events(kind="daemon.crash")
+        assert "could not be started: Resource temporarily unavailable" in crash.message
     assert "internal error" not in caplog.text
+
+
+def test_while_nothing_can_be_settled_it_is_asked_again_and_then_the_backup_is_made(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.sections["servers"] = {}
+    site.server = {**FAST, "backup": {"schedule": "every 30d"}}
+    monkeypatch.setattr("guardian.daemon.duty._DRILLS_EVERY", timedelta(milliseconds=300))
+    host = Host(monkeypatch, no_room_for=list(Kind))
+    with Running(site) as running:
+        until(lambda: ended(running, Kind.RECOVER) >= 5, "it is asked again and again")
+        assert host.asked(Kind.BACKUP) == 1, "more would be as much in vain"
+        key = "guardian.degraded:recover"
+        until(lambda: running.incident(key), "the incident")
+        host.no_room_for = []
+        until(running.app.catalog.backups, "the backup")
+        until(
+            lambda: all(one.over for one in running.state.memory.crashes.values()),
+            "the end of all crashes",
+        )
+        until(
+            lambda: (one := running.incident(key)) and one.state is IncidentState.RESOLVED,
+            "the end of the incident",
+        )
+        settled = running.state.memory.tasks_done["recover", "", "", "done"]
+        assert settled == 1, "and then no more"
+    assert "internal error" not in caplog.text
+
+
+def test_what_could_not_be_settled_is_after_a_reload(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.sections["servers"] = {}
+    monkeypatch.setattr("guardian.daemon.duty._DRILLS_EVERY", timedelta(milliseconds=300))
+    host = Host(monkeypatch, no_room_for=[Kind.RECOVER])
+    with Running(site) as running:
+        until(lambda: ended(running, Kind.RECOVER), "the first try")
+        until(lambda: not running.duty.tasks(), "its end")
+        old = running.app
+        running.app = App(load_config(site.config), clock=old.clock, catalog=old.catalog)
+        running.duty.reload(running.app, LogSettings(30))
+        host.no_room_for = []
+        until(lambda: running.state.memory.tasks_done.get(("recover", "", "", "done")), "settled")
+        running.app = old
 
 
 def test_a_catalog_that_is_away_as_a_task_ends_is_no_crash(

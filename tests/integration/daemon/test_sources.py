@@ -47,7 +47,7 @@ def running(database: Database, tmp_path: Path) -> Iterator[Running]:
 
 @pytest.fixture
 def sources(running: Running) -> Sources:
-    return make_sources(running, running.tell.crash)
+    return make_sources(running, running.tell.crash, running.tell.went_well)
 
 
 def test_what_is_planned_and_seen(running: Running, sources: Sources, database: Database) -> None:
@@ -168,3 +168,24 @@ def test_the_doctor_examines_in_the_background(running: Running, sources: Source
     until(lambda: not doctor.is_running, "its end")
     assert {"config", "catalog"} <= {one.name for one in report.checks}
     assert {one.verdict for one in report.checks if one.name == "catalog"} == {CheckVerdict.OK}
+
+
+@pytest.mark.parametrize("broken", ["guardian.daemon.sources.examine", "threading.Thread.start"])
+def test_a_crash_of_the_doctor_is_over_once_it_went_well(
+    running: Running, sources: Sources, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    doctor = sources.doctor
+    assert doctor is not None
+    with monkeypatch.context() as host:
+        host.setattr(broken, refuse)
+        doctor.start()
+        crash = until(lambda: running.state.memory.crashes.get("doctor"), "the crash")
+        until(lambda: not doctor.is_running, "its end")
+    assert not crash.over
+    assert doctor.report() is None
+    doctor.start()
+    until(doctor.report, "the report")
+    until(lambda: running.state.memory.crashes["doctor"].over, "the crash is over")

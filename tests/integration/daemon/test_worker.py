@@ -145,6 +145,53 @@ def test_an_unexpected_error_is_an_outcome_without_the_secret(
     assert "Traceback" not in err
 
 
+def test_one_whose_words_are_not_understood_does_not_hang(
+    silent_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import sys\n"
+        "from multiprocessing.connection import Connection\n"
+        "near = Connection(int(sys.argv[1]))\n"
+        "near.recv()\n"
+        "while True:\n"
+        "    near.send(('advance', 1))\n"
+    )
+
+    def start(worker: Worker, far: Any) -> bool:
+        worker._process = subprocess.Popen(
+            [sys.executable, "-c", code, str(far.fileno())],
+            pass_fds=(far.fileno(),),
+            stderr=subprocess.DEVNULL,
+        )
+        return True
+
+    def hear(word: str, value: object) -> None:
+        raise KeyError(word)
+
+    monkeypatch.setattr(Worker, "_start", start)
+    worker = Worker(assignment(silent_site, RECOVER), hear)
+    errors: list[str] = []
+
+    def run() -> None:
+        try:
+            worker.run()
+        except KeyError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(20)
+    hangs = thread.is_alive()
+    assert worker.pid is not None
+    if hangs:
+        os.kill(worker.pid, signal.SIGKILL)
+        thread.join()
+    assert not hangs
+    assert errors == ["'advance'"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker.pid, 0)
+
+
 def test_when_the_daemon_dies_its_workers_undo_what_they_began(silent_site: Site, app: App) -> None:
     silent_site.write()
     code = (

@@ -183,16 +183,46 @@ def on_another_host(home: Home, tmp_path: Path, *, seen: timedelta = DAY) -> Sen
     return Sensors(app)
 
 
-def test_a_store_that_fails_another_hosts_backups_has_not_recovered_for_ours(
+LOST = StoreOutcome("local", StoreStatus.FAILED, "no space left", Cause.DISK_FULL)
+
+
+def test_a_store_that_fails_another_hosts_backups_is_neither_begun_nor_ended_here(
     home: Home, tmp_path: Path
 ) -> None:
-    lost = StoreOutcome("local", StoreStatus.FAILED, "no space left", Cause.DISK_FULL)
-    home.succeed(NIGHT, *stored("offsite"), lost)
-    seen = keys(home.sensors().stores())
-    assert seen == {"store.failing:local"}
-    assert keys(on_another_host(home, tmp_path).stores()) == seen
+    home.succeed(NIGHT, *stored("offsite"), LOST)
+    theirs = home.sensors().stores()
+    assert (keys(theirs), theirs.blind) == ({"store.failing:local"}, ())
+    ours = on_another_host(home, tmp_path).stores()
+    assert (ours.conditions, ours.blind) == ((), ("store.failing:local",))
     # Who has said nothing for long is gone, and what failed there is nobody's any more.
-    assert keys(on_another_host(home, tmp_path, seen=36 * DAY).stores()) == set()
+    gone = on_another_host(home, tmp_path, seen=36 * DAY).stores()
+    assert (gone.conditions, gone.blind) == ((), ())
+
+
+def test_a_store_that_fails_our_backups_is_begun_here_whatever_fails_elsewhere(
+    home: Home, tmp_path: Path
+) -> None:
+    home.succeed(NIGHT, *stored("offsite"), LOST)
+    sensors = on_another_host(home, tmp_path)
+    ref = DatabaseRef("elsewhere", "mina")
+    home.succeed(NIGHT, *stored("offsite"), LOST, ref=ref)
+    both = sensors.stores()
+    assert (keys(both), both.blind) == ({"store.failing:local"}, ())
+    home.succeed(NIGHT + timedelta(hours=1), *stored("local"), ref=ref)
+    after = sensors.stores()
+    assert (after.conditions, after.blind) == ((), ("store.failing:local",))
+
+
+@pytest.mark.parametrize(("days", "counts"), [(7, True), (8, False)])
+def test_a_database_elsewhere_that_nobody_tries_any_more_does_not_count(
+    home: Home, tmp_path: Path, days: int, counts: bool
+) -> None:
+    home.succeed(NIGHT - days * DAY, *stored("offsite"), LOST, ref=DatabaseRef("main", "dropped"))
+    home.succeed(NIGHT, *stored("local"))
+    assert keys(home.sensors().stores()) == set(), "it has left their configuration"
+    ours = on_another_host(home, tmp_path).stores()
+    assert ours.conditions == ()
+    assert bool(ours.blind) is counts
 
 
 def test_a_store_that_fails_is_told_once_for_all_servers(home: Home) -> None:

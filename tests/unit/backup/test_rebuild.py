@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -433,6 +434,22 @@ def test_foreign_files_are_nothing(scene: Scene):
     assert told(result, "local") == RebuiltStore("local", backups=1, added=1)
     assert not result.problems
     assert not result.notes
+
+
+@pytest.mark.parametrize("name", ["lost+found/x", "notes/x", "old/x/y", "0/manifest.json"])
+def test_a_foreign_folder_within_a_backup_does_not_cut_it_in_two(scene: Scene, name: str):
+    newest, oldest = scene.nights(2)
+    keep(scene, oldest, "before the migration")
+    drill(scene, newest, result=ProofResult.UNRESTORABLE)
+    for store, backup in product(scene.stores, (newest, oldest)):
+        scene.plant(store, backup, name, at=NOW)
+    before = known(scene)
+    lose_the_catalog(scene)
+    result = run(scene)
+    assert [one[:2] for one in known(scene)] == [one[:2] for one in before]
+    assert (result.backups, result.proofs, result.pins) == (2, 1, 1)
+    assert [(one.backups, one.unfinished) for one in result.stores] == [(2, 0), (2, 0)]
+    assert not result.problems
 
 
 # --- drills ---

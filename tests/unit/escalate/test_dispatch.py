@@ -15,6 +15,7 @@ from guardian.escalate.compose import self_test_mail
 from guardian.escalate.dispatch import Dispatcher
 from guardian.escalate.model import ChannelHealth, EntryKind, MessageKind, Receipt, Standing
 from guardian.escalate.rules import EscalationRules
+from guardian.escalate.sending import close_channels
 from guardian.testing import FakeChannel, MemoryCatalog
 
 ALERT, REMINDER, RESOLVED = MessageKind.ALERT, MessageKind.REMINDER, MessageKind.RESOLVED
@@ -604,3 +605,22 @@ def test_a_host_that_had_no_thread_for_a_while_costs_no_channel(
     assert waiting.error == "channel pager: this host can start no thread"
     office.run()
     assert [one.kind for one in office.pager.sent] == [ALERT]
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_on_a_host_without_a_thread_what_cannot_be_closed_is_left(monkeypatch, free):
+    start = threading.Thread.start
+    left = free
+
+    def begin(thread: threading.Thread) -> None:
+        nonlocal left
+        if left == 0:
+            raise RuntimeError("can't start new thread")
+        left -= 1
+        start(thread)
+
+    pager, chat = FakeChannel("pager"), FakeChannel("chat")
+    with monkeypatch.context() as host:
+        host.setattr(threading.Thread, "start", begin)
+        close_channels([pager, chat], 10)
+    assert (pager.closed, chat.closed) == (free == 1, False)
