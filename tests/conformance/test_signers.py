@@ -330,6 +330,20 @@ def test_each_kind_is_judged_by_its_own_and_what_none_knows_is_not_good(
         both.verify(DOCUMENT, b"rubbish")
 
 
+def test_an_agent_that_is_started_knows_none_of_our_secrets(
+    home: Homes, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays for days, and anybody of our user can read what it was given."""
+    subprocess.run(["gpgconf", "--homedir", home.path, "--kill", "all"], check=True)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "0ur-s3cret")
+    signed(KeySigner(sign_with=key, homedir=home.path))
+    words = ["gpg-connect-agent", "--no-autostart", "--homedir", home.path, "getinfo pid", "/bye"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    agent = Path("/proc") / told.split()[1]
+    assert "gpg-agent" in (agent / "cmdline").read_text()
+    assert "0ur-s3cret" not in (agent / "environ").read_text()
+
+
 def test_no_secret_is_on_a_command_line(folder: Path, home: Homes, key: str) -> None:
     """An audit hook sees every program that is started."""
     script = """

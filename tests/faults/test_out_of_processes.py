@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import threading
 import time
@@ -120,3 +121,17 @@ def test_tables_that_no_process_can_read_are_no_defect_of_ours(
     )
     with pytest.raises(ConnectionFailedError, match="no process can be started"):
         ReadingProcess().run(task, lambda _: None)
+
+
+def test_nor_are_those_for_which_no_descriptor_is_left() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reader = ReadingProcess()
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        with pytest.raises(ConnectionFailedError, match="to read tables: Too many open files"):
+            reader.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    reader.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -31,9 +32,18 @@ def disk() -> Iterator[Path]:
 
 @pytest.mark.needs_root
 def test_no_room_for_the_settings(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EmbeddedServer, "_initdb", lambda _: None)
+    def initdb(server: EmbeddedServer) -> None:
+        config = server.data_dir / "postgresql.conf"
+        with config.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            server.runner.own(config)
+            while True:
+                file.write(bytes(4096))
+
+    room = f"remount,nr_inodes={FILES + 1}"
+    subprocess.run(["mount", "-o", room, str(disk)], check=True)
+    monkeypatch.setattr(EmbeddedServer, "_initdb", initdb)
     server = EmbeddedServer(BINDIR, directory=disk)
-    with pytest.raises(DiskFullError, match=r"no space left on device: .*postgresql\.conf") as told:
+    with pytest.raises(DiskFullError, match="no space left on device: its files") as told:
         server.create()
     assert told.value.cause is Cause.DISK_FULL
     assert "scratch_dir" in str(told.value.mend)

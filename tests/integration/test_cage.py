@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import socket
@@ -37,6 +38,15 @@ def connect(family, address):
     with socket.socket(family) as one:
         one.settimeout(5)
         return one.connect(address)
+def sent(address):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        return one.sendto(b"forged", address)
+def opened(use, path=None):
+    one = os.open(path or given["inside"] + "/newer", os.O_RDONLY)
+    try:
+        return use(one)
+    finally:
+        os.close(one)
 libc = ctypes.CDLL(None, use_errno=True)
 def traced():
     if libc.ptrace(16, given["pid"], 0, 0) != 0:
@@ -64,6 +74,17 @@ print(json.dumps({
     "an abstract socket": tried(lambda: connect(socket.AF_UNIX, "\\0" + given["abstract"])),
     "signal": tried(lambda: os.kill(given["pid"], 0)),
     "ptrace": tried(traced),
+    "owner": tried(lambda: os.chown(given["secret"], -1, -1)),
+    "times": tried(lambda: os.utime(given["secret"], (0, 0))),
+    "attributes": tried(lambda: os.setxattr(given["secret"], "user.x", b"1")),
+    "a datagram": tried(lambda: sent(given["datagrams"])),
+    "a pair": tried(lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)),
+    "modes": [
+        tried(lambda: os.chmod(given["secret"], 0o640)),
+        tried(lambda: opened(lambda one: os.fchmod(one, 0o640))),
+        tried(lambda: opened(lambda one: os.chmod("newer", 0o640, dir_fd=one), given["inside"])),
+    ],
+    "streams": [libc.socket(1, 1 | flags, 0) > 0 for flags in (0, 0x80000, 0x800, 0x80800)],
     "core": resource.getrlimit(resource.RLIMIT_CORE),
     "uid": os.getuid(),
 }))
@@ -102,13 +123,21 @@ def listener(tmp_path: Path) -> Iterator[dict[str, Any]]:
         socket.create_server(("127.0.0.1", 0)) as tcp,
         socket.socket(socket.AF_UNIX) as local,
         socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
     ):
         local.bind(path)
         Path(path).chmod(0o777)
         local.listen()
         abstract.bind("\0" + name)
         abstract.listen()
-        yield {"port": tcp.getsockname()[1], "socket": path, "abstract": name}
+        datagrams.bind(f"{path}-datagrams")
+        Path(f"{path}-datagrams").chmod(0o777)
+        yield {
+            "port": tcp.getsockname()[1],
+            "socket": path,
+            "abstract": name,
+            "datagrams": f"{path}-datagrams",
+        }
 
 
 def caged(cage: Cage, *words: str) -> subprocess.CompletedProcess[str]:
@@ -155,6 +184,9 @@ def test_a_program_reaches_nothing_of_the_host(
     assert found.pop("rename inside") == "None"
     assert found.pop("itself again") == ("0" if kernel == "landlock" else "refused")
     assert found.pop("core") == [0, 0]
+    assert found.pop("modes") == ["None"] * 3  # a success, and not done
+    assert (inside / "newer").stat().st_mode & 0o777 != 0o640
+    assert found.pop("streams") == [True] * 4
     assert found.pop("uid") == (uid or ours)
     assert found.pop("its own environment") in (["PATH"], ["LC_CTYPE", "PATH"])
     new = kernel == "landlock" and _kernel() >= (6, 12)
@@ -166,12 +198,42 @@ def test_a_program_reaches_nothing_of_the_host(
         assert found.pop("shared memory") in {"refused", "not there"}  # we may lie in it
     assert set(found.values()) == {"refused"}, found
     assert secret.read_text() == SECRET
+    state = secret.stat()
+    assert state.st_mode & 0o777 == 0o666
+    assert state.st_mtime > 1
     assert sorted(outside.iterdir()) == [secret]
 
 
 def _kernel() -> tuple[int, int]:
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int(minor)
+
+
+MEMORY = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+at = libc.shmat(int(sys.argv[1]), None, 0)
+print("out of reach" if at == ctypes.c_void_p(-1).value else ctypes.string_at(at).decode())
+"""
+
+
+@pytest.mark.needs_root
+def test_memory_of_another_server_of_the_same_user_is_out_of_reach() -> None:
+    """System V's, which every server of PostgreSQL has some of."""
+    libc = ctypes.CDLL(None)
+    libc.shmat.restype = ctypes.c_void_p
+    number = libc.shmget(0, 4096, 0o1600)
+    assert number >= 0
+    try:
+        ctypes.memmove(libc.shmat(number, None, 0), SECRET.encode() + b"\0", len(SECRET) + 1)
+        words = [PYTHON, "-I", "-S", "-c", MEMORY, str(number)]
+        free = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert free.stdout.strip() == SECRET
+        done = caged(Cage((), (*SYSTEM, str(Path(sys.base_prefix)))), MEMORY, str(number))
+        assert done.stdout.strip() == "out of reach", done.stderr
+    finally:
+        libc.shmctl(number, 0, None)
 
 
 def test_where_namespaces_are_forbidden_too_it_still_runs_no_program(kernel: str) -> None:
@@ -181,7 +243,7 @@ def test_where_namespaces_are_forbidden_too_it_still_runs_no_program(kernel: str
         script.write_text(script.read_text().replace("cage.try_the_view()", "False"))
         assert "without a cage for files" in (missing() or "")
     given = {"inside": "/nowhere", "outside": "/", "secret": "/nowhere", "pid": os.getpid()}
-    given |= {"port": 1, "socket": "/nowhere", "abstract": "nobody"}
+    given |= {"port": 1, "socket": "/nowhere", "abstract": "nobody", "datagrams": "/nowhere"}
     cage = Cage((), (*SYSTEM, str(Path(sys.base_prefix))))
     done = caged(cage, TRIES, json.dumps(given))
     assert done.returncode == 0, done.stderr

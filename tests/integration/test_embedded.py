@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,10 +22,12 @@ from support.identity import in_a_child
 from support.postgres import installation
 
 from guardian.adapters.postgres.tools import Installation
+from guardian.adapters.scratch import cage as caging
 from guardian.adapters.scratch.cluster import SCRATCH_SETTINGS, ClusterOptions
 from guardian.adapters.scratch.embedded import EmbeddedServer, Shutdown
 from guardian.adapters.scratch.folder import ScratchFolder, sweep_strays
 from guardian.adapters.scratch.stepdown import choose_runner, reachable_bindir
+from guardian.adapters.scratch.watchdog import Watchdog
 from guardian.errors import DiskFullError, ScratchError
 
 WAIT_SECONDS = 60.0
@@ -189,6 +193,50 @@ def test_secrets_in_our_environment_do_not_reach_it(newest, room, monkeypatch):
             assert b"0ur-s3cret" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
+def try_to_replace_its_socket(room: Path) -> None:
+    """By what comes with adminpack: the server's process renames and removes what it can."""
+    bindir = installation(15, from_wheel=False).bindir
+    with EmbeddedServer(bindir, directory=room, caged=True) as server:
+        folder = server.socket_dir
+        socket_path, new = folder / f".s.PGSQL.{server.port}", folder / "new"
+        tries = [
+            f"SELECT pg_file_rename('{socket_path}', '{server.data_dir}/away')",
+            f"SELECT pg_file_unlink('{socket_path}')",
+            f"SELECT lo_export(lo_from_bytea(0, 'x'), '{new}')",
+            f"SELECT pg_file_rename('{server.data_dir}/PG_VERSION', '{new}')",
+        ]
+        before = sorted(folder.iterdir())
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION adminpack")
+            for statement in tries:
+                with contextlib.suppress(psycopg.Error):
+                    connection.execute(statement.encode())
+        assert socket_path.is_socket()
+        assert sorted(folder.iterdir()) == before
+        server.stop()
+        server.start()
+        assert ask(server, "SHOW unix_socket_directories") == str(folder)
+    assert list(room.iterdir()) == []
+
+
+def test_a_caged_server_cannot_put_another_socket_in_the_place_of_its_own(room):
+    """We would go where it leads: to another server, as its superuser."""
+    try_to_replace_its_socket(room)
+
+
+@pytest.mark.needs_root
+def test_nor_can_that_of_an_ordinary_user(room, monkeypatch):
+    """To whom the folder belongs."""
+    script = room.parent / f"{room.name}-cage.py"
+    shutil.copy(caging.SCRIPT, script)
+    try:
+        monkeypatch.setattr(caging, "SCRIPT", str(script))
+        monkeypatch.setattr(sys, "executable", "/usr/bin/python3")  # ours may be root's alone
+        in_a_child("nobody", lambda: try_to_replace_its_socket(room))
+    finally:
+        script.unlink()
+
+
 # --- how it is made -----------------------------------------------------------------------------
 
 
@@ -245,6 +293,39 @@ def test_too_little_room_is_said_before_anything_is_made(newest, room):
     ):
         pass
     assert list(room.iterdir()) == []
+
+
+@pytest.mark.parametrize("planted", ["link", "hard link", "pipe"])
+def test_settings_are_written_to_what_initdb_made_and_nothing_else(newest, room, planted):
+    victim = room / "victim"
+    victim.write_text("root's own")
+    folder = room / "servers"
+    folder.mkdir()
+    server = EmbeddedServer(newest.bindir, directory=folder)
+    server.create()
+    try:
+        config = server.data_dir / "postgresql.conf"
+        config.unlink()
+        if planted == "link":
+            config.symlink_to(victim)
+        elif planted == "hard link":
+            config.hardlink_to(victim)
+        else:
+            os.mkfifo(config)
+        with pytest.raises(ScratchError, match=r"postgresql\.conf"):
+            server.configure({"work_mem": "1MB"})
+    finally:
+        server.destroy()
+    assert victim.read_text() == "root's own"
+
+
+def test_a_copied_cluster_is_its_users_and_starts(newest, room):
+    for _ in range(2):
+        with EmbeddedServer(newest.bindir, directory=room, templates=room / "kept") as server:
+            assert server.data_dir.stat().st_uid == server.runner.uid
+            assert server.data_dir.stat().st_mode & 0o777 == 0o700
+            assert ask(server, "SELECT 1") == 1
+    assert len(list((room / "kept").iterdir())) == 1
 
 
 # --- where it lies ------------------------------------------------------------------------------
@@ -486,6 +567,94 @@ def test_what_only_bears_our_name_is_left_alone(room):
     assert sweep_strays(room) == ()
     assert (precious / "file").exists()
     assert len(list(room.iterdir())) == 4
+
+
+DEEP = 1500
+
+
+def nest(folder: Path) -> None:
+    """Folders within folders, deeper than a path may be long, or a function may call itself."""
+    handle = os.open(folder, os.O_RDONLY)
+    for _ in range(DEEP):
+        os.mkdir("x", dir_fd=handle)
+        inner = os.open("x", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(handle)
+
+
+def remove_nested(folder: Path) -> None:
+    subprocess.run(["rm", "-rf", "--", folder], check=True)
+
+
+def test_folders_nested_without_end_are_removed(room, request):
+    request.addfinalizer(lambda: remove_nested(room / "servers"))
+    (room / "servers").mkdir()
+    folder = ScratchFolder(room / "servers", choose_runner())
+    nest(folder.data)
+    folder.remove()
+    assert not folder.path.exists()
+
+
+def test_a_stray_with_folders_nested_without_end_is_removed(room, request):
+    stray = room / "guardian-pg-deep"
+    request.addfinalizer(lambda: remove_nested(stray))
+    (stray / "data").mkdir(parents=True)
+    nest(stray / "data")
+    os.utime(stray, (1, 1))
+    assert sweep_strays(room) == (stray,)
+    assert not stray.exists()
+
+
+def test_a_socket_folder_that_was_closed_is_removed_with_the_rest(room):
+    """As a caged server's is, also where we are not root and may not pass its mode by."""
+
+    def leave_and_sweep() -> None:
+        stray = room / "guardian-pg-closed"
+        (stray / "socket").mkdir(parents=True)
+        (stray / "socket" / ".s.PGSQL.5432").touch()
+        (stray / "socket").chmod(0o500)
+        os.utime(stray, (1, 1))
+        assert sweep_strays(room) == (stray,)
+        assert not stray.exists()
+
+    if os.geteuid() == 0:
+        in_a_child("nobody", leave_and_sweep)
+    else:
+        leave_and_sweep()
+
+
+def test_a_pipe_in_the_place_of_the_pid_file_keeps_no_sweep_waiting(room):
+    stray = room / "guardian-pg-pipe"
+    (stray / "data").mkdir(parents=True)
+    pid_file = stray / "data" / "postmaster.pid"
+    os.mkfifo(pid_file)
+    os.utime(stray, (1, 1))
+    swept: list[tuple[Path, ...]] = []
+    sweep = threading.Thread(target=lambda: swept.append(sweep_strays(room)), daemon=True)
+    sweep.start()
+    sweep.join(10)
+    if sweep.is_alive():  # let it go on
+        os.close(os.open(pid_file, os.O_WRONLY | os.O_NONBLOCK))
+        sweep.join(WAIT_SECONDS)
+        pytest.fail("the sweep waited for somebody to write")
+    assert swept == [(stray,)]
+    assert not stray.exists()
+
+
+def test_a_pipe_in_the_place_of_the_pid_file_keeps_no_watchdog_waiting(room):
+    data = room / "data"
+    data.mkdir()
+    os.mkfifo(data / "postmaster.pid")
+    watchdog = Watchdog(choose_runner(), data)
+    process = watchdog._process
+    assert process.stdin is not None
+    try:
+        process.stdin.close()  # as if we were gone
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_large_files_are_removed_with_the_rest_and_links_not_followed(room):

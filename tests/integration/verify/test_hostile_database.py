@@ -11,12 +11,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.drilling import verify_one
 from support.postgres import Database, PostgresServer, Role
 from support.site import Site
 
+from guardian.daemon import scratch
 from guardian.daemon.scratch import EmbeddedScratch
 
 SECRET = "what-guardian-knows"
@@ -143,6 +145,37 @@ def test_what_fails_loudly_is_told_without_what_it_looked_for(attack: Attack) ->
     assert drill["result"] == "unrestorable"
     assert "could not open file" in drill["reason"]
     assert attack.marked() == []
+
+
+def test_what_asks_for_a_password_gets_none_of_ours(
+    attack: Attack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each connection after it meets a server that wants one: what libpq finds is not for it."""
+    attack.plant(  # while rows are loaded
+        "by_check", f"EXECUTE format('ALTER ROLE %I PASSWORD %L', current_user, '{SECRET}');"
+    )
+    attack.plant(  # and they are there
+        "by_index",
+        """
+        EXECUTE format('COPY (SELECT %L) TO %L', 'local all all password',
+            current_setting('data_directory') || '/pg_hba.conf');
+        PERFORM pg_reload_conf(), pg_sleep(1);
+        """,
+    )
+    assert attack.site.back_up().code == 0
+    file = tmp_path / "pgpass"
+    file.write_text(f"*:*:*:*:{SECRET}\n")
+    file.chmod(0o600)
+    for name, value in (("PGPASSFILE", str(file)), ("PGPASSWORD", SECRET)):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            drill = verify_one(attack.site, code=None)
+        assert drill["result"] != "proven", name
+        assert "password" in drill["reason"], name
+
+    # It does ask, and whoever has the password gets in; else this would show nothing.
+    monkeypatch.setattr(scratch, "secrets", SimpleNamespace(token_hex=lambda _: SECRET))
+    assert verify_one(attack.site)["result"] == "proven"
 
 
 def test_what_a_hostile_superuser_of_the_source_plants(attack: Attack) -> None:

@@ -12,14 +12,16 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from guardian.adapters.signatures.several import SeveralSigners
 from guardian.adapters.zstd import ZstdCompressor
 from guardian.backup.run import BackupPlan, BackupRunner
+from guardian.backup.signature import HMAC
 from guardian.cli.self_test import exit_code, report_document
 from guardian.errors import (
     ExitCode,
@@ -27,9 +29,11 @@ from guardian.errors import (
     InterruptedRunError,
     KeyMissingError,
     ScratchError,
+    UncheckedSignatureError,
     UnrestorableError,
 )
 from guardian.model import (
+    BackupId,
     DatabaseDamage,
     DatabaseFacts,
     DatabaseRef,
@@ -44,6 +48,7 @@ from guardian.model import (
     Manifest,
     PartKind,
     ProofLevel,
+    ProofRecord,
     ProofResult,
     SequencePosition,
     TableFingerprint,
@@ -53,9 +58,10 @@ from guardian.restore.ports import Archive
 from guardian.testing import FakeClock, MemoryCatalog, MemoryStore
 from guardian.verify.bench import Bench, OwnThings
 from guardian.verify.drill import Check, DrillPlan
+from guardian.verify.intruding import CHANGED
 from guardian.verify.ports import DamagedCopy
 from guardian.verify.self_test import SelfTest
-from guardian.verify.trial import Finding, Outcome, SelfTestReport
+from guardian.verify.trial import Finding, Outcome, SelfTestReport, judge_trial
 
 REF = DatabaseRef("main", "mina")
 HOLDER = Holder("here", "boot", 1, "0", "guardian")
@@ -531,6 +537,19 @@ def test_the_parts_of_the_users_other_backup_are_used() -> None:
     assert {key.rsplit("/", 1)[1] for key in read if other.id in key} == {
         part.name for part in other.parts if part.kind is not PartKind.GLOBALS
     }
+
+
+@pytest.mark.parametrize("signature", [b"-----BEGIN PGP SIGNATURE-----\n", HMAC.encode()])
+def test_a_forged_manifest_whose_key_is_not_configured_here_is_caught(signature: bytes) -> None:
+    with pytest.raises(UncheckedSignatureError) as told:
+        SeveralSigners(None, []).verify(b"forged", signature)
+    reason = f"store local: the manifest of {REF} {told.value.message}"
+    record = ProofRecord(
+        BackupId("one"), "local", ProofResult.UNRESTORABLE, CLOCK.now(), reason=reason
+    )
+    assert judge_trial(CHANGED, record).outcome is Outcome.CAUGHT
+    other = replace(record, reason="part dump: the end is missing")
+    assert judge_trial(CHANGED, other).outcome is Outcome.MISSED
 
 
 def test_an_interruption_ends_it_and_nothing_stays_in_the_store() -> None:
