@@ -337,7 +337,14 @@ def test_an_agent_that_is_started_knows_none_of_our_secrets(
     subprocess.run(["gpgconf", "--homedir", home.path, "--kill", "all"], check=True)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "0ur-s3cret")
     signed(KeySigner(sign_with=key, homedir=home.path))
-    words = ["gpg-connect-agent", "--no-autostart", "--homedir", home.path, "getinfo pid", "/bye"]
+    words = [
+        "gpg-connect-agent",
+        "--no-autostart",
+        "--homedir",
+        str(home.path),
+        "getinfo pid",
+        "/bye",
+    ]
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     agent = Path("/proc") / told.split()[1]
     assert "gpg-agent" in (agent / "cmdline").read_text()

@@ -307,6 +307,7 @@ def test_settings_are_written_to_what_initdb_made_and_nothing_else(newest, room,
         config = server.data_dir / "postgresql.conf"
         config.unlink()
         if planted == "link":
+            server.runner.own(victim)  # also what is that user's, of another server
             config.symlink_to(victim)
         elif planted == "hard link":
             config.hardlink_to(victim)

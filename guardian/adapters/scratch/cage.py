@@ -290,7 +290,7 @@ class _Machine:
 
 # New calls have one number everywhere: io_uring (which passes seccomp by), mounting, pidfd_getfd,
 # fchmodat2, {set,remove}xattrat, file_setattr.
-_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 452, 463, 466, 469)
+_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 452, 463, 466, 467, 469)
 # connect, ptrace, process_vm_{readv,writev}, bpf, perf_event_open, userfaultfd, {add,request}_key,
 # keyctl, unshare, setns, mount, umount2, pivot_root, chroot, kexec_load, open_by_handle_at,
 # {init,finit,delete}_module; then what Landlock does not know: {,l,f}chown, fchownat,

@@ -33,7 +33,7 @@ BY_PATH = {
 }
 SOCKETPAIR = {"x86_64": 53, "aarch64": 199}
 CHMOD = {"x86_64": (90, 91, 268), "aarch64": (52, 53)}  # chmod, fchmod, fchmodat
-NEW = (452, 463, 466, 469)  # fchmodat2, {set,remove}xattrat, file_setattr
+NEW = (452, 463, 466, 467, 469)  # fchmodat2, {set,remove}xattrat, open_tree_attr, file_setattr
 
 
 def judged(
