@@ -54,8 +54,15 @@ _GROWTH = 1.25
 class Guard:
     """What may stop a run from outside: its deadline, and the loss of its lease."""
 
-    def __init__(self, clock: Clock, timeout: timedelta | None, lost: threading.Event) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        timeout: timedelta | None,
+        lost: threading.Event,
+        renew: Callable[[], None] = lambda: None,
+    ) -> None:
         self._clock = clock
+        self._renew = renew
         self._timeout = timeout
         self._lost = lost
         self._began = clock.monotonic()
@@ -77,6 +84,19 @@ class Guard:
                 f"the backup took longer than {format_duration(limit)}",
                 mend="raise backup.timeout, or find what slows server or store",
             )
+
+    def confirm(self) -> None:
+        """Ask the catalog itself whether the lease is ours; what we remember of it may be old.
+
+        After a clock that jumped, or a host that slept, another process may have taken it, and our
+        parts away, before our next renewal tells us so.
+
+        Raises:
+            InterruptedRunError: it is not.
+        """
+        self._renew()
+        if self._lost.is_set():
+            raise InterruptedRunError("the lease was lost to another process")
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not past what :meth:`check` would end."""
@@ -273,9 +293,12 @@ class Attempt:
         whole = notes_part(manifest, NOTES_NAME, notes)
         for name, data in ((NOTES_NAME, notes), (MANIFEST_NAME, encode_manifest(whole))):
             self._guard.check()
+            self._guard.confirm()
             with Fanout(self._lanes, prefix + name, expected_bytes=len(data)) as fanout:
                 fanout.write(data)
                 fanout.commit(len(data))
+        # Whoever took the lease before this found no manifest; whoever takes it later finds one.
+        self._guard.confirm()
         now = making.clock.now()
         for lane in self._lanes:
             if lane.alive:

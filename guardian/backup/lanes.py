@@ -27,7 +27,8 @@ class Lane:
     """One store during one backup. ``error`` is set once, by what put it out of the race.
 
     ``hanging`` says that a write was given up while it hung: it may still come through, so that
-    nothing of the backup must be removed yet; the next run settles it.
+    nothing of the backup must be removed yet; the next run settles it. ``landing`` says that it was
+    a commit: what it publishes must not land among the parts of another try of the same backup.
     """
 
     store: Store
@@ -35,6 +36,7 @@ class Lane:
     written: list[str] = field(default_factory=list)
     committed: bool = False
     hanging: bool = False
+    landing: bool = False
     locked_until: datetime | None = None
 
     @property
@@ -181,6 +183,7 @@ class _Pump:
             self._done.wait(min(_ABORT_SECONDS, self._stall_timeout.total_seconds()))
         if not self._done.is_set():  # only ever set: parts that are sealed at once share the lane
             self.lane.hanging = True
+            self.lane.landing = self.lane.landing or self._key in self.lane.written
 
     def _discard(self) -> None:
         try:

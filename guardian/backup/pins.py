@@ -18,8 +18,15 @@ from guardian.backup.kept_file import (
     kept_key,
 )
 from guardian.backup.manifest import manifest_key
+from guardian.backup.prune import READING
 from guardian.backup.small_objects import read_small, write_small
-from guardian.errors import ManifestError, StoreError, StoreLockedError, StoreNotFoundError
+from guardian.errors import (
+    AlreadyRunningError,
+    ManifestError,
+    StoreError,
+    StoreLockedError,
+    StoreNotFoundError,
+)
 from guardian.model import BackupId, BackupRecord, DatabaseRef
 from guardian.ports import Catalog, Store
 
@@ -39,8 +46,18 @@ def keep(
 
     Raises:
         NotFoundError: the catalog does not know it.
+        AlreadyRunningError: it is being pruned right now; then it is not pinned.
     """
     catalog.pin(record.id, at, by, why)
+    # A prune takes its lease before it looks for pins: either it sees ours, or we see its lease.
+    for lease in catalog.leases(READING + record.id):
+        if lease.name == READING + record.id:
+            if not record.kept:
+                catalog.unpin(record.id)
+            raise AlreadyRunningError(
+                f"backup {record.id} is being pruned by {lease.holder}",
+                mend="see whether it is still there, and try again",
+            )
     data = encode_kept(KeptNote(record.id, kept=True, at=at, by=by, why=why, ref=record.ref))
 
     def write(store: Store) -> None:

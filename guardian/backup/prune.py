@@ -36,7 +36,7 @@ from guardian.backup.prune_result import (
 from guardian.backup.retention import RetentionPolicy, doubt_clock
 from guardian.backup.signature import FORGED
 from guardian.backup.survey import Copy, Survey, survey
-from guardian.backup.verdict import Verdict, View, judge
+from guardian.backup.verdict import CopyVerdict, Verdict, View, judge
 from guardian.errors import (
     AlreadyRunningError,
     SignatureError,
@@ -216,23 +216,22 @@ class _Pruning:
         kept = [PrunedCopy(one.survey.store.name, keep=True) for one in verdict.copies]
         if all(one.keep for one in verdict.copies):
             return kept
+        name = READING + verdict.id
         try:
-            lease = self._catalog.acquire(READING + verdict.id, self._holder, LEASE_TTL)
+            # Renewed: a store that is slow to delete must not let a reader in.
+            with LeaseKeeper(self._catalog, name, self._holder, LEASE_TTL) as keeper:
+                return [self._apply_to_copy(verdict.id, one, keeper) for one in verdict.copies]
         except AlreadyRunningError as error:
             self._notes.append(f"{verdict.id} stays for now: {error.message}")
             return kept
-        try:
-            if self._is_wanted(verdict.id):
-                self._notes.append(f"{verdict.id} stays: it was pinned, or is being read, by now")
-                return kept
-            return [
-                PrunedCopy(one.survey.store.name, keep=True)
-                if one.keep
-                else self._delete(one.survey.store, one.copy)
-                for one in verdict.copies
-            ]
-        finally:
-            self._catalog.release(lease)
+
+    def _apply_to_copy(self, backup: BackupId, one: CopyVerdict, keeper: LeaseKeeper) -> PrunedCopy:
+        if one.keep:
+            return PrunedCopy(one.survey.store.name, keep=True)
+        if keeper.lost.is_set() or self._is_wanted(backup):
+            self._notes.append(f"{backup} stays: it was pinned, or is being read, by now")
+            return PrunedCopy(one.survey.store.name, keep=True)
+        return self._delete(one.survey.store, one.copy)
 
     def _is_wanted(self, backup: BackupId) -> bool:
         record = self._catalog.backup(backup)
@@ -288,7 +287,12 @@ class _Pruning:
             if store.stat(manifest_key(self._ref, backup)) is not None:
                 return
             record = self._view.records.get(backup)
-            if record is not None and store.name in record.stores:
+            believed = record is not None and store.name in record.stores
+            if believed and (self._is_wanted(backup) or not self._is_elsewhere(store, backup)):
+                text = f"the manifest of {backup} is gone; its parts stay, for it is pinned, being "
+                self._problem(f"{text}read, or whole in no other store", store, backup)
+                return
+            if believed:
                 self._catalog.forget_copy(backup, store.name, self._clock.now())
                 self._told_gone(store, backup, "backup.missing", "its manifest is gone")
             for stored in objects:
@@ -300,6 +304,10 @@ class _Pruning:
             self._failing.add(store.name)
             text = f"{backup}: parts without manifest were not removed in full: {error}"
             self._problem(text, store, backup)
+
+    def _is_elsewhere(self, store: Store, backup: BackupId) -> bool:
+        copies = [one.copies.get(backup) for one in self._view.surveys if one.store is not store]
+        return any(copy is not None and copy.damage is None for copy in copies)
 
     def _sweep_unfinished(self, store: Store) -> None:
         if store.name in self._failing:

@@ -9,8 +9,8 @@ stays; whatever no rule keeps may go:
     newest". So adding one changes nothing for the others. It stays itself only while it is within
     ``keep_within`` (someone may want to look at it), pinned or being read.
 3.  A backup from the future (more than :data:`CLOCK_TOLERANCE` after now), or one whose time is
-    doubted by the store, stays and is not counted either: when a clock is wrong, the others must
-    not pay for it.
+    doubted by the store or by its own run, stays and is not counted either: when a clock is wrong,
+    the others must not pay for it.
 4.  Pinned backups and those being read stay. They are counted like any other.
 5.  The newest good backup stays, whatever the policy says.
 6.  ``keep_last``: the n newest good ones.
@@ -76,8 +76,9 @@ class Candidate:
     """A finished backup (a manifest lies in a store), as far as retention cares.
 
     ``proven`` is the latest conclusive drill's result, None before the first. ``in_use``: someone
-    reads it right now. ``doubtful_time``: the store contradicts ``at``. ``known``: the catalog
-    knows it; what it does not know stays, and no other goes for it.
+    reads it right now. ``doubtful_time``: the store contradicts ``at``; ``backdated``: its own run
+    does, which began long after. ``known``: the catalog knows it; what it does not know stays, and
+    no other goes for it.
     """
 
     id: BackupId
@@ -86,6 +87,7 @@ class Candidate:
     pinned: bool = False
     in_use: bool = False
     doubtful_time: bool = False
+    backdated: bool = False
     known: bool = True
 
     @property
@@ -172,7 +174,7 @@ def doubt_clock(tries: Iterable[datetime], now: datetime) -> ClockDoubt | None:
 
 def _counts(one: Candidate, now: datetime) -> bool:
     """Whether others may go because this one is there."""
-    return one.known and not (_is_future(one, now) or one.doubtful_time)
+    return one.known and not (_is_future(one, now) or one.doubtful_time or one.backdated)
 
 
 def _is_future(one: Candidate, now: datetime) -> bool:
@@ -186,6 +188,7 @@ def _own_reasons(one: Candidate, now: datetime) -> list[str]:
         "being read": one.in_use,
         "dated in the future": _is_future(one, now),
         "dated later than its store says": one.doubtful_time,
+        "dated long before its run began": one.backdated,
         "not in the catalog": not one.known,
     }
     return [reason for reason, holds in reasons.items() if holds]

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from guardian.backup.attempt import Attempt, Guard, Making
 from guardian.backup.lanes import Lane
 from guardian.backup.lease import LeaseKeeper
-from guardian.backup.manifest import new_backup_id
+from guardian.backup.manifest import manifest_key, new_backup_id
 from guardian.backup.recovery import recover, take_back
 from guardian.backup.signature import Unsigned
 from guardian.backup.sizes import USUAL_BOUNDS, Bounds, Comparison, compare_sizes, figures_of
@@ -125,7 +125,7 @@ class BackupRunner:
             started_at = self._clock.now()
             backup = new_backup_id(started_at, self._token())
             self._catalog.begin_backup(backup, ref, started_at, keeper.lease)
-            guard = Guard(self._clock, self._plan.timeout, keeper.lost)
+            guard = Guard(self._clock, self._plan.timeout, keeper.lost, keeper.beat)
             return self._record(_Run(self, guard, backup, ref, started_at))
 
     def _record(self, run: _Run) -> BackupResult:
@@ -150,7 +150,6 @@ class BackupRunner:
     def _try_until_done(self, run: _Run) -> Manifest:
         delays = list(self._plan.retry_delays)[: max(0, self._plan.attempts - 1)]
         while True:
-            run.lanes = [Lane(store) for store in self._stores]
             try:
                 return Attempt(self._making(run), run.guard, run.lanes).make()
             except GuardianError as error:
@@ -162,6 +161,9 @@ class BackupRunner:
                     f"{run.ref}: {error.message}; trying again in {format_duration(delay)}"
                 )
                 run.guard.sleep(delay)
+                run.renew_lanes()
+                if all(lane.landing for lane in run.lanes):
+                    raise
 
     def _making(self, run: _Run) -> Making:
         last = next(iter(self._catalog.backups(run.ref.server, run.ref.database, limit=1)), None)
@@ -275,6 +277,26 @@ class _Run:
                     # No manifest, no backup; the sweep removes the rest when the store answers.
                     lane.fail(error)
             lane.committed = False
+
+    def renew_lanes(self) -> None:
+        """Lanes for another try; a store that may hold a manifest of the last one is left out.
+
+        The next try writes other bytes under the same names, which that manifest is not about.
+        """
+        self.lanes = [Lane(one.store) if self._is_clear(one) else one for one in self.lanes]
+
+    def _is_clear(self, lane: Lane) -> bool:
+        if lane.landing:
+            return False
+        key = manifest_key(self.ref, self.id)
+        if key not in lane.written:
+            return True
+        try:
+            lane.store.delete(key)
+        except GuardianError as error:
+            lane.fail(error)
+            return False
+        return True
 
     def outcomes(self) -> tuple[StoreOutcome, ...]:
         """What became of the backup in each store."""

@@ -98,6 +98,7 @@ def _candidate(view: View, copies: Sequence[Copy]) -> Candidate:
         in_use=manifest.id in view.reading,
         known=record is not None,
         doubtful_time=any(copy.written_at + TIME_DOUBT < manifest.snapshot_at for copy in copies),
+        backdated=manifest.snapshot_at + TIME_DOUBT < manifest.started_at,
     )
 
 

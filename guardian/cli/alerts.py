@@ -118,6 +118,8 @@ def _ask(channel: Channel, message: Message, answers: Mapping[str, Answer]) -> N
         receipt = channel.send(message)
     except DeliveryError as error:
         answer.error = str(error)
+    except Exception as error:  # noqa: BLE001 - its text is not ours, and may hold a secret
+        answer.error = f"channel {channel.name} broke ({type(error).__name__})"
     else:
         answer.ok, answer.error = True, None
         answer.detail = receipt.detail or "accepted"

@@ -21,7 +21,13 @@ from guardian.cli.console import (
 )
 from guardian.cli.main import AppContext, say_error
 from guardian.cli.telling import tell_people
-from guardian.errors import ExitCode, NotFoundError, UsageError
+from guardian.errors import (
+    AlreadyRunningError,
+    ExitCode,
+    GuardianError,
+    NotFoundError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,21 +177,31 @@ def prune(
     """Apply retention; each backup with its verdict and the rule that keeps it."""
     from guardian.daemon.app import App
 
+    results: list[PruneResult] = []
+    errors: list[GuardianError] = []
     with App(context.config, command="guardian backup prune") as app:
-        results = [
-            app.prune(ref, dry_run=dry_run, trust_clock=trust_clock)
-            for ref in app.prunable(app.targets(targets))
-        ]
+        for ref in app.prunable(app.targets(targets)):
+            try:
+                results.append(app.prune(ref, dry_run=dry_run, trust_clock=trust_clock))
+            except AlreadyRunningError as error:  # that one alone is in other hands
+                errors.append(error)
+            except GuardianError as error:  # what was deleted before it is told
+                errors.append(error)
+                break
         if as_json:
             emit_json([document for result in results for document in result.documents()])
         else:
             _tell_pruned(results)
         for problem in [problem for result in results for problem in result.problems]:
             say_error(problem)
+        for one in errors:
+            say_error(str(one))
         if not dry_run:
             tell_people(app, lambda alarms: alarms.pruned(one.ref.server for one in results))
     if any(result.failed for result in results):
         raise click.exceptions.Exit(ExitCode.FAILED)
+    if errors:
+        raise click.exceptions.Exit(errors[-1].exit_code)
 
 
 def look_in(app: App, store: str, server: str | None, database: str | None) -> Inventory:

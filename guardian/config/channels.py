@@ -21,7 +21,8 @@ from guardian.config.types import (
 )
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-_MAILBOX = re.compile(r"[^\s@<>()\[\],;:\\\"]+@[^\s@<>()\[\],;:\\\"]+")
+_ATOM = r"[^\s@<>()\[\],;:\\\".]+"
+_MAILBOX = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_ATOM}(?:\.{_ATOM})*")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}", re.ASCII)
 _CHAT = re.compile(r"-?\d{1,20}|@[A-Za-z]\w{3,}", re.ASCII)
 

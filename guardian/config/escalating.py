@@ -169,6 +169,19 @@ class EscalationConfig(Section):
         None, description="where people reach the dashboard: links in alerts lead there"
     )
 
+    @model_validator(mode="after")
+    def _reaches_somebody(self) -> Self:
+        """A person without channels, or a rung without people, would swallow incidents unseen."""
+        for name, channels in self.people.items():
+            if not channels:
+                raise ValueError(f"people.{name} has no channel: name one, or leave {name} out")
+        for severity, rungs in self.ladder.items():
+            if not isinstance(rungs, str) and not all((rungs, *rungs.values())):
+                raise ValueError(
+                    f"ladder.{severity} has nobody to call: name people, or write digest"
+                )
+        return self
+
     def to_rules(self) -> rules.EscalationRules:
         """All of it as the core knows it. Without people, everything goes to every channel."""
         hours = self.business_hours

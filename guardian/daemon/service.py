@@ -26,6 +26,7 @@ from guardian.adapters.systemd import Notifier
 from guardian.config import Loaded
 from guardian.daemon.alarms import make_escalator
 from guardian.daemon.app import App
+from guardian.daemon.channels import make_heartbeat
 from guardian.daemon.crashes import CrashReporter
 from guardian.daemon.dashboard import Dashboard
 from guardian.daemon.duty import Duty
@@ -96,6 +97,7 @@ class Service:
             stack.callback(self._tell.crashes.close)
             stack.enter_context(self._app)
             self._app.catalog  # noqa: B018 - opened and migrated here, or not at all
+            self._refuse_unusable(loaded)  # a standby, too: not when it is needed
             stack.enter_context(Signals(self._messages.put))
             return self._live()
 
@@ -303,6 +305,7 @@ class Service:
         try:
             loaded = self._load()
             self._refuse_change(loaded)
+            self._refuse_unusable(loaded)
             self._app.catalog.tries(limit=1)  # jobs are planned from it
         except (ConfigError, CatalogError) as error:
             _log.error("the configuration stays as it was: %s", error)
@@ -325,6 +328,14 @@ class Service:
                     f"{loaded.path}: {name} cannot change while guardian runs",
                     mend="systemctl restart guardian, or set it back",
                 )
+
+    def _refuse_unusable(self, loaded: Loaded) -> None:
+        """What the file's shape does not show, and what would end a duty as it begins."""
+        app = App(loaded.config, command=COMMAND, clock=self._clock, catalog=self._app.catalog)
+        for name in loaded.config.servers:
+            app.watcher(name).close()  # its DSNs; nothing is opened before a look
+        for number, section in enumerate(loaded.config.heartbeat, start=1):
+            make_heartbeat(f"heartbeat {number}", section).close()
 
     def _adopt(self, loaded: Loaded) -> None:
         self._log = self._log_settings(loaded)

@@ -171,6 +171,7 @@ class Escalator:
         Raises:
             NotFoundError: no incident's id begins so.
             UsageError: several do, or it is resolved.
+            CatalogError: it cannot be kept, and nobody goes on with it in memory (no courier).
         """
         return self._by_hand(id_prefix, lambda round_, one: round_.acknowledge(one, by, lasting))
 
@@ -234,9 +235,9 @@ class Escalator:
         """
         now = self._clock.now()
         found = [one for one in self._catalog.silences(now) if one.id.startswith(id_prefix)]
-        if not found:
+        if not found or not id_prefix:
             raise NotFoundError(
-                f"no silence {id_prefix}", mend="guardian silence list shows those there are"
+                f"no silence {id_prefix!r}", mend="guardian silence list shows those there are"
             )
         if len(found) > 1:
             ids = ", ".join(one.id for one in found)
@@ -382,6 +383,9 @@ class Escalator:
                 act(round_, current)
 
             change = self._round(work)
+            if self._trouble is not None and self._courier is None:
+                # Of one command, or of a standby: what is in memory alone is gone with it.
+                raise CatalogError(f"incident {found.id} stays as it is: {self._trouble}")
             return next(one for one in change.incidents if one.id == found.id)
 
     def _find(self, id_prefix: str) -> Incident:

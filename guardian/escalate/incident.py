@@ -23,10 +23,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
+from fnmatch import fnmatchcase
 from typing import Any
 
 from guardian.escalate.model import Condition, Entry, EntryKind, Incident, IncidentId, State
-from guardian.escalate.rules import BACKUP_FAILED, EscalationRules
+from guardian.escalate.rules import BACKUP_FAILED, SETTLED_BY_HAND, EscalationRules
 from guardian.units import format_duration
 
 FLAP_WINDOW = timedelta(hours=1)
@@ -110,7 +111,9 @@ def what_returns(
 ) -> Return:
     """Whether a condition continues the latest incident of its key, which is resolved."""
     occurred = condition.occurrence
-    if resolved.resolved_by and occurred and occurred == resolved.condition.occurrence:
+    happens = any(fnmatchcase(condition.kind, pattern) for pattern in SETTLED_BY_HAND)
+    again = not occurred or occurred != resolved.condition.occurrence
+    if happens and resolved.resolved_by and not again:
         return Return.SETTLED
     if resolved.resolved_at is None or now - resolved.resolved_at <= rules.reopen_within:
         return Return.SAME

@@ -62,6 +62,11 @@ INHIBITED: Mapping[str, tuple[str, ...]] = {
 those are what an outage may need next."""
 
 
+SETTLED_BY_HAND = (BACKUP_FAILED, "backup.shrunk", "verify.*", "store.failing")
+"""What has happened and is over: once a person has ended it, only its next time counts. All else
+is a state, and comes back as long as it holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
     """People who hear of it once the climb has taken ``after``."""
