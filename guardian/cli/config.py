@@ -6,6 +6,7 @@ import click
 
 from guardian.cli.console import emit_json, json_option
 from guardian.cli.main import AppContext
+from guardian.errors import ConfigError
 
 
 @click.group()
@@ -17,14 +18,18 @@ def config() -> None:
 @json_option
 @click.pass_obj
 def check(context: AppContext, as_json: bool) -> None:
-    """Read and validate; every problem with its line (exit 2)."""
+    """Read and validate; every problem with its line (exit 2). No server is asked."""
     from guardian.config import InvalidConfigError
+    from guardian.daemon.app import App
+    from guardian.daemon.usable import refuse_unusable
 
     try:
         loaded = context.loaded
-    except InvalidConfigError as error:
+        refuse_unusable(App(loaded.config, command="guardian config check"))
+    except ConfigError as error:
         if as_json:
-            emit_json({"valid": False, "problems": list(error.problems)})
+            problems = error.problems if isinstance(error, InvalidConfigError) else (str(error),)
+            emit_json({"valid": False, "problems": list(problems)})
         raise
     found = loaded.config
     if as_json:

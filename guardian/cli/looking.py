@@ -33,6 +33,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_SECONDS = 2.0
 _LEAST_SECONDS = 0.2
+_MOST_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +99,13 @@ def _read_watch(watch: str | None, server: str | None) -> tuple[float | None, st
     if watch is None:
         return None, server
     try:
-        return max(float(watch), _LEAST_SECONDS), server
+        seconds = float(watch)
+        if seconds <= _MOST_SECONDS:  # nan is not
+            return max(seconds, _LEAST_SECONDS), server
     except ValueError:
         if server is None:
             return DEFAULT_SECONDS, watch
-    raise UsageError(f"--watch {watch}: write a number of seconds")
+    raise UsageError(f"--watch {watch}: write a number of seconds, a day at most")
 
 
 def _see(patrol: Patrol) -> Seen:

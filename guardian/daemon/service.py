@@ -26,7 +26,6 @@ from guardian.adapters.systemd import Notifier
 from guardian.config import Loaded
 from guardian.daemon.alarms import make_escalator
 from guardian.daemon.app import App
-from guardian.daemon.channels import make_heartbeat
 from guardian.daemon.crashes import CrashReporter
 from guardian.daemon.dashboard import Dashboard
 from guardian.daemon.duty import Duty
@@ -37,6 +36,7 @@ from guardian.daemon.signals import Signalled, Signals
 from guardian.daemon.state import ConfigNow, Memory, Role, Snapshot, State
 from guardian.daemon.telling import Telling
 from guardian.daemon.tenure import LOOK_EVERY, RENEW_EVERY, Standing, Tenure
+from guardian.daemon.usable import refuse_unusable
 from guardian.daemon.worker import LogSettings
 from guardian.errors import CatalogError, ConfigError, ExitCode
 from guardian.escalate.engine import Escalator
@@ -331,11 +331,9 @@ class Service:
 
     def _refuse_unusable(self, loaded: Loaded) -> None:
         """What the file's shape does not show, and what would end a duty as it begins."""
-        app = App(loaded.config, command=COMMAND, clock=self._clock, catalog=self._app.catalog)
-        for name in loaded.config.servers:
-            app.watcher(name).close()  # its DSNs; nothing is opened before a look
-        for number, section in enumerate(loaded.config.heartbeat, start=1):
-            make_heartbeat(f"heartbeat {number}", section).close()
+        refuse_unusable(
+            App(loaded.config, command=COMMAND, clock=self._clock, catalog=self._app.catalog)
+        )
 
     def _adopt(self, loaded: Loaded) -> None:
         self._log = self._log_settings(loaded)

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 
 from guardian.errors import (
     CatalogError,
@@ -211,10 +212,14 @@ class Escalator:
             UsageError: a match by a word that nothing is matched by, or no time at all.
             CatalogError: it cannot be kept.
         """
-        for name in match or {}:
+        for name, glob in (match or {}).items():
             if name not in MATCH_KEYS:
                 raise UsageError(
                     f"a silence cannot match {name!r}", mend=f"write one of {', '.join(MATCH_KEYS)}"
+                )
+            if name == "severity" and not any(fnmatchcase(one.value, glob) for one in Severity):
+                raise UsageError(
+                    f"no severity is {glob!r}", mend=f"write one of {', '.join(Severity)}"
                 )
         if lasting <= timedelta(0):
             raise UsageError("a silence needs a duration above zero", mend="write --for 2h")

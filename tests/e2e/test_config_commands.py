@@ -92,6 +92,19 @@ def test_mistakes_as_json(shell: Shell) -> None:
     assert any("databses" in problem for problem in found["problems"])
 
 
+@pytest.mark.parametrize("wrong", ["dsn: host=db pasword=canary", "password_file: two"])
+def test_what_libpq_would_refuse_is_a_mistake_too(shell: Shell, wrong: str) -> None:
+    good = GOOD.replace(":canary-in-dsn@", "@")
+    old = next(line for line in good.splitlines() if "dsn:" in line)
+    shell.write(good.replace(old, f"    {wrong}" if "dsn" in wrong else f"{old}\n    {wrong}"))
+    (shell.folder / "two").write_text("canary\n\n")
+    done = shell("config", "check", "--json")
+    assert done.returncode == 2
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert "servers.NAME" in problem or "servers.main" in problem
+    assert "canary" not in done.stdout + done.stderr
+
+
 def test_a_traceback_comes_with_v_only(shell: Shell) -> None:
     shell.write(BAD)
     assert "Traceback" not in shell("config", "check").stderr

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.catalogs import holder
 from support.duty import FAST, QUICKLY, until
 from support.home import NOWHERE
 from support.ports import free_port
@@ -18,10 +20,12 @@ from guardian.adapters.catalog.catalog import SqlCatalog
 from guardian.adapters.clock import SystemClock
 from guardian.adapters.systemd import Notifier
 from guardian.config import load
+from guardian.daemon.app import App
 from guardian.daemon.service import Service
 from guardian.daemon.signals import Signalled
 from guardian.daemon.state import Role
-from guardian.errors import CatalogError, ExitCode
+from guardian.daemon.tenure import LEASE
+from guardian.errors import CatalogError, ConfigError, ExitCode
 
 PROBE = {"name": "port", "kind": "tcp", "address": "127.0.0.1:1", "interval": "200ms"}
 
@@ -94,6 +98,55 @@ def test_a_reload_while_the_catalog_is_away_changes_nothing_and_the_next_one_doe
         until(lambda: service.snapshot().memory.config.problem is None, "its end")
 
     live(site, day)
+
+
+def new_password(site: Site) -> None:
+    """With an empty line behind it."""
+    (site.root / "password").write_text("canary\n\n")
+    site.server["password_file"] = str(site.root / "password")
+
+
+def mistyped(site: Site) -> None:
+    site.dsn = "host=127.0.0.1 pasword=canary"
+
+
+@pytest.mark.parametrize("change", [new_password, mistyped])
+def test_a_reload_of_what_cannot_be_used_changes_nothing_and_the_next_one_does(
+    site: Site, change: Callable[[Site], None]
+) -> None:
+    def day(service: Service) -> None:
+        jobs, dsn = service._jobs.names(), site.dsn
+        change(site)
+        del site.sections["probes"]
+        site.write()
+        read_again(service)
+        why = until(lambda: service.snapshot().memory.config.problem, "the refusal")
+        assert "servers.main" in why
+        assert "canary" not in why
+        assert service.snapshot().memory.role is Role.ACTIVE
+        assert service._jobs.names() == jobs
+        site.dsn = dsn
+        site.server.pop("password_file", None)
+        site.write()
+        read_again(service)
+        until(lambda: "probe of port" not in service._jobs.names(), "the reload")
+        assert service.app.catalog.events(kind="daemon.crash") == []
+
+    live(site, day)
+
+
+@pytest.mark.parametrize("change", [new_password, mistyped])
+def test_a_standby_is_refused_at_its_start_and_not_when_it_is_needed(
+    site: Site, change: Callable[[Site], None]
+) -> None:
+    change(site)
+    site.write()
+    with App(load(site.config).config) as app:
+        app.catalog.acquire(LEASE, holder(host="another"), timedelta(minutes=5))
+    service = Service(lambda: load(site.config), clock=SystemClock(), notifier=Notifier())
+    service._messages.put(Signalled(signal.SIGTERM))  # it would stand by, and go
+    with pytest.raises(ConfigError, match=r"servers\.main"):
+        service.run()
 
 
 def test_a_catalog_that_goes_away_within_a_reload_makes_a_standby_that_takes_up_again(

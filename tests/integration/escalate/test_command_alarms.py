@@ -20,11 +20,13 @@ from support.receivers import Manner, closed_port
 from support.site import PASSPHRASE, Outcome, Site
 
 from guardian.adapters.catalog import catalog
+from guardian.adapters.channels.webhook import Webhook
 from guardian.adapters.process import current_holder
 from guardian.config import load
 from guardian.daemon import command_alarms
 from guardian.daemon.app import App
 from guardian.daemon.tenure import LEASE
+from guardian.escalate.model import Message, Receipt
 
 PEOPLE = {"on-call": ["pager"], "lead": ["mail"]}
 
@@ -331,6 +333,26 @@ def test_one_channel_that_fails_fails_the_test_and_no_other(site: Site, people: 
     document = site.run_here("alerts", "test", "--json").json
     assert [one["ok"] for one in document] == [False, True]
     assert "403" in document[0]["error"]
+
+
+def test_a_channel_that_breaks_is_a_line_of_its_own(
+    site: Site, people: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Webhook.send
+
+    def breaks(channel: Webhook, message: Message) -> Receipt:
+        if channel.name == "pager":
+            raise ValueError("canary")
+        return send(channel, message)
+
+    monkeypatch.setattr(Webhook, "send", breaks)
+    done = site.run_here("alerts", "test")
+    done.assert_clean()
+    assert done.code == 1
+    failed, fine = done.out.splitlines()
+    assert failed == "FAILED  pager (webhook)  channel pager broke (ValueError)"
+    assert fine.startswith("ok      mail (webhook)  ")
+    assert (done.err, people.kinds("mail")) == ("", ["test"])
 
 
 def test_a_test_that_succeeds_ends_a_channels_failing(site: Site, people: Crowd) -> None:

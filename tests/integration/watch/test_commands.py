@@ -608,5 +608,7 @@ def test_watching_into_a_pipe_writes_one_look_after_the_other(watched15: Watched
 
 def test_a_watch_and_one_document_exclude_each_other(watched15: Watched) -> None:
     assert "--json is one document" in watched15.run("locks", "--watch", "--json", code=2).err
-    assert "write a number of seconds" in watched15.run("locks", "main", "--watch=x", code=2).err
+    for bad in ("x", "nan", "inf", "1e300"):
+        said = watched15.run("locks", "main", f"--watch={bad}", code=2).err
+        assert "write a number of seconds" in said
     assert "there is no server 'x'" in watched15.run("sessions", "x", code=2).err

@@ -33,7 +33,7 @@ ALL = f"""\
   people: {{on-call: [pager, mail], lead: mail}}
   ladder:
     P0: {{15m: lead, 0m: [on-call, lead]}}
-    P2: {{}}
+    P2: {{1h: [lead]}}
     P3: digest
   severity: {{"vital.*": P2, "backup.failed:dev/*": P3}}
   settle: {{"vital.*": 3m}}
@@ -60,7 +60,7 @@ def test_the_cores_rules_are_those_that_were_written(load):
         people={"on-call": ("pager", "mail"), "lead": ("mail",)},
         ladders={
             P0: Ladder((Rung(0 * MINUTE, ("on-call", "lead")), Rung(15 * MINUTE, ("lead",)))),
-            P2: Ladder(),
+            P2: Ladder((Rung(HOUR, ("lead",)),)),
             P3: Ladder(digest=True),
         },
         severities=(("vital.*", P2), ("backup.failed:dev/*", P3)),
@@ -105,7 +105,21 @@ def test_no_reminders_and_no_digest(load):
 def test_a_severity_without_ladder_has_the_runbooks(load):
     rules = load(ALL).escalation.to_rules()
     assert rules.ladder_of(P1) == default_ladders(("on-call", "lead"))[P1]
-    assert rules.ladder_of(P2).rungs == ()
+    assert rules.ladder_of(P2).rungs == (Rung(HOUR, ("lead",)),)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("ladder: {P0: {}}", "ladder.P0 has nobody to call: name people, or write digest"),
+        ("ladder: {P1: {0m: lead, 5m: []}}", "ladder.P1 has nobody to call"),
+        ("people: {lead: [mail], boss: []}", "people.boss has no channel: name one"),
+    ],
+)
+def test_nobody_to_call_is_a_mistake(problems, section, words):
+    people = "" if "people" in section else "  people: {lead: [mail]}\n"
+    (problem,) = problems(f"{CHANNELS}{people}  {section}\n")
+    assert words in problem
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,14 @@ def test_an_id_that_fits_several_is_refused(monkeypatch):
         scene.escalator.acknowledge("abc", "anna")
 
 
+def test_no_id_is_no_silence():
+    scene = Scene()
+    made = scene.escalator.silence(HOUR, "disks", "anna")
+    with pytest.raises(NotFoundError, match="no silence ''; guardian silence list"):
+        scene.escalator.end_silence("")
+    assert scene.catalog.silences(START) == [made]
+
+
 def test_what_is_resolved_cannot_be_taken():
     scene = Scene()
     scene.sees(failed())
@@ -440,6 +448,21 @@ def test_without_a_courier_all_waits_for_the_catalog():
     assert [one.channel for one in catalog.envelopes(scene.only().id)] == [
         "pager", "chat", "lead-mail", "chat",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["unreadable", "full"])
+@pytest.mark.parametrize("word", ["acknowledge", "resolve"])
+def test_a_command_does_not_take_what_it_cannot_write_down(word, how):
+    clock = FakeClock(START)
+    catalog = HalfCatalog(clock)
+    scene = Scene(catalog=catalog, clock=clock)
+    scene.sees(level())
+    one = scene.only()
+    _break(catalog, how)
+    with pytest.raises(CatalogError):
+        getattr(scene.escalator, word)(one.id, "anna")
+    _mend(catalog)
+    assert scene.only().state is State.FIRING
 
 
 def test_another_process_went_on_with_it_meanwhile():

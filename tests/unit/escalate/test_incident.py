@@ -289,6 +289,33 @@ def test_a_state_that_a_person_has_resolved_and_that_still_holds_is_open_again()
     assert "alert" in scene.told()[-1]
 
 
+@pytest.mark.parametrize("state", [down(), level("store.forged:s3", occurrence="mina at 2")])
+def test_a_state_that_began_once_is_open_again_too_after_a_person_has_resolved_it(state):
+    scene = Scene()
+    scene.sees(state)
+    one = scene.resolve()
+    scene.wait(15 * SECOND)
+    assert scene.only().id == one.id
+    assert "alert" in scene.told()[-1]
+
+
+def test_a_state_that_a_person_has_resolved_is_a_new_incident_a_month_later():
+    its = rules()
+    state = level("store.forged:s3", occurrence="mina at 2")
+    done = life.resolved(firing(state), "anna", START, its).incident
+    assert life.what_returns(done, state, START + 720 * HOUR, its) is Return.NEW
+
+
+@pytest.mark.parametrize(
+    "kind", ["backup.failed", "backup.shrunk", "verify.mismatch", "store.failing"]
+)
+def test_what_has_happened_stays_resolved(kind):
+    its = rules()
+    happened = level(f"{kind}:x", occurrence="once")
+    done = life.resolved(firing(happened), "anna", START, its).incident
+    assert life.what_returns(done, happened, START + MINUTE, its) is Return.SETTLED
+
+
 def test_what_returns():
     its = rules()
     done = life.resolved(firing(failed()), "anna", START, its).incident
