@@ -18,6 +18,9 @@ from guardian.errors import AlreadyRunningError, CatalogError
 from guardian.model import Holder, Lease
 from guardian.ports import Catalog
 
+READING = "read:"
+"""Who holds ``read:<id>`` reads that backup; pruning takes it itself before it deletes."""
+
 _log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 10.0

@@ -17,8 +17,8 @@ from guardian.backup.kept_file import (
     encode_kept,
     kept_key,
 )
+from guardian.backup.lease import READING
 from guardian.backup.manifest import manifest_key
-from guardian.backup.prune import READING
 from guardian.backup.small_objects import read_small, write_small
 from guardian.errors import (
     AlreadyRunningError,

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from guardian.backup.lease import LeaseKeeper
+from guardian.backup.lease import READING, LeaseKeeper
 from guardian.backup.leftovers import is_over, unfinished_before
 from guardian.backup.manifest import database_prefix, manifest_key
 from guardian.backup.prune_result import (
@@ -50,8 +50,6 @@ from guardian.ports import Catalog, Clock, Store
 __all__ = ["READING", "PruneResult", "PrunedBackup", "PrunedCopy", "Pruner"]
 
 LEASE_TTL = timedelta(minutes=2)
-READING = "read:"
-"""Who holds ``read:<id>`` reads that backup; pruning takes it itself before it deletes."""
 
 _EVENTS = 5000
 
