@@ -18,7 +18,7 @@ from guardian.backup.manifest import manifest_key, new_backup_id
 from guardian.backup.recovery import recover, take_back
 from guardian.backup.signature import Unsigned
 from guardian.backup.sizes import USUAL_BOUNDS, Bounds, Comparison, compare_sizes, figures_of
-from guardian.errors import GuardianError, InterruptedRunError
+from guardian.errors import CatalogError, GuardianError, InterruptedRunError
 from guardian.model import (
     BackupId,
     DatabaseRef,
@@ -127,6 +127,14 @@ class BackupRunner:
             self._catalog.begin_backup(backup, ref, started_at, keeper.lease)
             guard = Guard(self._clock, self._plan.timeout, keeper.lost, keeper.beat)
             return self._record(_Run(self, guard, backup, ref, started_at))
+
+    def is_found(self, backup: BackupId) -> bool:
+        """Whether somebody who took the lease from us found the backup whole, and told so."""
+        try:
+            record = self._catalog.backup(backup)
+        except CatalogError:
+            return False
+        return record is not None and record.status is RunStatus.SUCCEEDED
 
     def _record(self, run: _Run) -> BackupResult:
         """Run the tries and tell the catalog how it ended, whatever happens."""
@@ -261,6 +269,7 @@ class _Run:
         ref: DatabaseRef,
         started_at: datetime,
     ) -> None:
+        self._runner = runner
         self.guard = guard
         self.id = backup
         self.ref = ref
@@ -269,8 +278,9 @@ class _Run:
 
     def take_back(self) -> None:
         """Remove from every store what an unsuccessful try wrote there."""
+        found = self._runner.is_found(self.id)
         for lane in self.lanes:
-            if lane.written and not lane.hanging:
+            if lane.written and not lane.hanging and not found:
                 try:
                     take_back(lane.store, self.ref, self.id)
                 except GuardianError as error:

@@ -168,6 +168,14 @@ def test_one_that_hangs_is_dropped_and_blocks_nobody(hanging: Hanging) -> None:
     assert "took no data" in str(lanes[0].error)
 
 
+@pytest.mark.parametrize("hanging", HANGS, indirect=True)
+def test_one_that_hangs_in_its_commit_is_still_landing(hanging: Hanging) -> None:
+    (lane,) = lanes = lanes_of(hanging)
+    with pytest.raises(StoreError, match="took no data"):
+        send(lanes, expected=-5)
+    assert (lane.hanging, lane.landing) == (True, hanging.where == "commit")
+
+
 @pytest.mark.parametrize("hanging", HANGS[:-1], indirect=True)
 def test_one_that_wakes_up_too_late_publishes_nothing(hanging: Hanging) -> None:
     with pytest.raises(StoreError, match="took no data"):

@@ -12,6 +12,7 @@ import pytest
 from support.scene import LAST_ONE, NOW, PARTS, REF, TTL, Scene, holder, manifest, verdicts
 
 from guardian.adapters.stores.signed import Demands, SignedStore
+from guardian.backup import pins, prune
 from guardian.backup.lease import LeaseKeeper
 from guardian.backup.manifest import MANIFEST_NAME, backup_prefix, encode_manifest, manifest_key
 from guardian.backup.prune_result import PRUNE_FAILED, PRUNE_MENDED
@@ -250,6 +251,125 @@ def test_nobody_can_begin_to_read_what_is_being_deleted(scene: Scene):
     scene.pruner(lambda one: one if one is scene.catalog else Watching(one)).prune(REF, LAST_ONE)
     assert len(refused) == 2 * (len(PARTS) + 1)
     assert not scene.catalog.leases()
+
+
+class Deleting:
+    """A store in which something happens as the first object is deleted."""
+
+    def __init__(self, store, deed) -> None:
+        self._store = store
+        self._deed = deed
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def delete(self, key):
+        if self._deed is not None:
+            deed, self._deed = self._deed, None
+            deed()
+        self._store.delete(key)
+
+
+def keep(scene: Scene, backup: BackupId) -> tuple[str, ...]:
+    record = scene.catalog.backup(backup)
+    assert record is not None
+    stores = list(scene.stores.values())
+    return pins.keep(scene.catalog, stores, record, at=scene.clock.now(), by="me")
+
+
+def during_deletion(scene: Scene, deed) -> Any:
+    """A pruner; the deed is done as it deletes the first object in the first store."""
+    local = Deleting(scene.stores["local"], deed)
+    return scene.pruner(lambda one: local if one is scene.stores["local"] else one)
+
+
+def test_nobody_can_pin_what_is_being_deleted(scene: Scene):
+    newest, oldest = scene.nights(2)
+    refused = []
+
+    def deed():
+        with pytest.raises(AlreadyRunningError, match="is being pruned by") as info:
+            keep(scene, oldest)
+        refused.append(info.value)
+        record = scene.catalog.backup(oldest)
+        assert record is not None
+        assert not record.kept
+
+    result = during_deletion(scene, deed).prune(REF, LAST_ONE)
+    assert refused
+    assert verdicts(result)[oldest] == ("delete", True)
+    assert scene.ids("local") == scene.ids("offsite") == {newest}
+
+
+def test_a_pin_that_is_renewed_in_vain_is_still_a_pin(scene: Scene):
+    _, oldest = scene.nights(2)
+    keep(scene, oldest)
+    scene.catalog.acquire(f"read:{oldest}", holder(5), TTL)
+    with pytest.raises(AlreadyRunningError):
+        keep(scene, oldest)
+    record = scene.catalog.backup(oldest)
+    assert record is not None
+    assert record.kept
+
+
+def test_a_reader_does_not_keep_anybody_from_pinning(scene: Scene):
+    _, oldest = scene.nights(2)
+    scene.catalog.acquire(f"read:{oldest}:drill", holder(5), TTL)
+    assert keep(scene, oldest) == ()
+
+
+@pytest.fixture
+def keepers(monkeypatch) -> list[LeaseKeeper]:
+    """Those of the prune at work: their renewals are the test's."""
+    found: list[LeaseKeeper] = []
+
+    class Kept(LeaseKeeper):
+        def __enter__(self):
+            found.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(prune, "LeaseKeeper", Kept)
+    return found
+
+
+def test_a_store_that_is_slow_to_delete_lets_no_reader_in(scene: Scene, keepers):
+    newest, oldest = scene.nights(2)
+    refused = []
+
+    def deed():
+        for _ in range(4):
+            scene.clock.advance(0.7 * TTL)
+            for keeper in keepers:
+                keeper.beat()
+        with pytest.raises(AlreadyRunningError) as info:
+            scene.catalog.acquire(f"read:{oldest}", holder(5), TTL)
+        refused.append(info.value)
+
+    during_deletion(scene, deed).prune(REF, LAST_ONE)
+    assert refused
+    assert scene.ids("local") == scene.ids("offsite") == {newest}
+    assert not scene.catalog.leases()
+
+
+@pytest.mark.parametrize("what", ["pin", "read", "lost"])
+def test_who_comes_while_one_copy_is_deleted_keeps_the_next(scene: Scene, keepers, what):
+    newest, oldest = scene.nights(2)
+
+    def deed():
+        if what == "pin":
+            scene.catalog.pin(oldest, NOW, "me")
+        elif what == "read":
+            scene.catalog.acquire(f"read:{oldest}:restore", holder(5), TTL)
+        else:
+            scene.clock.advance(2 * TTL)
+            scene.catalog.acquire(f"read:{oldest}", holder(5), TTL)
+            keepers[-1].beat()
+
+    result = during_deletion(scene, deed).prune(REF, LAST_ONE)
+    assert scene.ids("local") == {newest}
+    assert scene.ids("offsite") == {newest, oldest}
+    assert result.backups[1].reasons == ("pinned or being read by now",)
+    assert "was pinned, or is being read, by now" in result.notes[0]
 
 
 def test_a_running_backup_is_no_candidate_and_its_parts_stay(scene: Scene):
@@ -649,6 +769,35 @@ def test_a_vanished_manifest_is_noticed_before_its_parts_go(scene: Scene):
     assert scene.catalog.events(kind="backup.missing")
 
 
+@pytest.mark.parametrize("what", ["pinned", "being read", "whole in no other store"])
+def test_parts_that_lost_their_manifest_stay_while_somebody_may_need_them(what):
+    """The catalog still has that manifest: all is there for a restore."""
+    scene = Scene(*["local"] if "whole" in what else ["local", "offsite"])
+    _, second = scene.nights(2)
+    if what == "pinned":
+        scene.catalog.pin(second, NOW, "me")
+    elif what == "being read":
+        scene.catalog.acquire(f"read:{second}:restore", holder(5), TTL)
+    scene.stores["local"].delete(manifest_key(REF, second))
+    before = scene.stores["local"].contents()
+    result = scene.prune(LAST_TWO)
+    assert scene.stores["local"].contents() == before
+    assert result.swept == 0
+    assert [text for text in result.problems if f"the manifest of {second} is gone" in text]
+    record = scene.catalog.backup(second)
+    assert record is not None
+    assert "local" in record.stores, "nothing is forgotten of what stays"
+
+
+def test_parts_that_lost_their_manifest_stay_while_the_other_copy_is_damaged(scene: Scene):
+    _, second = scene.nights(2)
+    scene.stores["local"].delete(manifest_key(REF, second))
+    scene.stores["offsite"].delete(backup_prefix(REF, second) + PARTS[0])
+    before = scene.stores["local"].contents()
+    scene.prune(LAST_TWO)
+    assert scene.stores["local"].contents() == before
+
+
 @pytest.mark.parametrize("deletions", range(3))
 def test_a_prune_that_was_cut_off_is_finished_however_young_the_backup(scene: Scene, deletions):
     """Wherever it stops, what is listed is there; the next one finishes."""
@@ -833,6 +982,26 @@ def test_a_server_whose_clock_is_ahead_of_the_store_is_not_believed(scene: Scene
     result = scene.prune()
     assert result.backups[0].reasons == ("dated later than its store says",)
     assert scene.ids("local") == {ahead, result.backups[1].id}
+
+
+@pytest.mark.parametrize("policy", [RetentionPolicy(), replace(LAST_ONE, keep_last=7)])
+def test_a_server_whose_clock_is_behind_loses_no_new_backup(scene: Scene, policy):
+    scene.nights(40)
+    made = []
+    for _ in range(3):
+        scene.clock.advance(DAY)
+        at = scene.clock.now() - timedelta(minutes=10)
+        made.append(scene.back_up(at, snapshot_at=at - 400 * DAY))
+        found = {one.id: one for one in scene.prune(policy).backups}
+        assert found[made[-1]].reasons == ("dated long before its run began",)
+    assert set(made) <= scene.ids("local")
+
+
+def test_a_snapshot_from_a_little_before_its_run_counts(scene: Scene):
+    scene.nights(3)
+    late = scene.back_up(NOW - timedelta(hours=1), snapshot_at=NOW - timedelta(hours=2))
+    scene.prune()
+    assert scene.ids("local") == {late}
 
 
 def test_the_policy_of_the_contract_over_a_year(scene: Scene):

@@ -288,6 +288,14 @@ def test_one_whose_store_contradicts_it_stays_and_pushes_nothing_out():
     }
 
 
+def test_one_whose_run_contradicts_it_stays_and_pushes_nothing_out():
+    candidates = [backup("odd", NOW - timedelta(days=400), backdated=True), *nights(3)]
+    assert kept(candidates, policy(keep_last=1)) == {
+        "odd": ["dated long before its run began"],
+        "n0": ["newest good one", "last 1 of 1"],
+    }
+
+
 def test_when_our_clock_is_far_behind_everything_stays():
     assert len(kept(nights(9), policy(keep_last=1), now=NOW - timedelta(days=400))) == 9
 
@@ -373,6 +381,7 @@ def histories(draw):
             pinned=draw(st.sampled_from([False, False, False, True])),
             in_use=draw(st.sampled_from([False, False, False, True])),
             doubtful_time=draw(st.sampled_from([False, False, False, False, True])),
+            backdated=draw(st.sampled_from([False, False, False, False, True])),
         )
         for number, step in enumerate(steps)
     ]
@@ -419,7 +428,9 @@ def test_raising_a_number_never_deletes_more(candidates, rules, timezone, rule, 
 @given(histories(), policies(), TIMEZONES)
 def test_the_newest_good_one_and_the_newest_proven_ones_always_stay(candidates, rules, timezone):
     stay = {one.id for one in survivors(candidates, rules, timezone)}
-    past = [one for one in candidates if one.at <= LATE and not one.doubtful_time]
+    past = [
+        one for one in candidates if one.at <= LATE and not one.doubtful_time and not one.backdated
+    ]
     past.sort(key=lambda one: (one.at, one.id), reverse=True)
     good = [one.id for one in past if one.good]
     assert set(good[:1]) <= stay
@@ -433,7 +444,7 @@ def test_what_is_pinned_read_or_oddly_dated_always_stays(candidates, rules, time
     stay = {one.id for one in survivors(candidates, rules, timezone)}
     for one in candidates:
         assert one.id in stay or not (
-            one.pinned or one.in_use or one.doubtful_time or one.at > LATE
+            one.pinned or one.in_use or one.doubtful_time or one.backdated or one.at > LATE
         )
 
 
