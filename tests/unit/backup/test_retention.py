@@ -289,7 +289,7 @@ def test_one_whose_store_contradicts_it_stays_and_pushes_nothing_out():
 
 
 def test_one_whose_run_contradicts_it_stays_and_pushes_nothing_out():
-    candidates = [backup("odd", NOW - timedelta(days=400), backdated=True), *nights(3)]
+    candidates = [backup("odd", NOW - timedelta(hours=2), backdated=True), *nights(3)]
     assert kept(candidates, policy(keep_last=1)) == {
         "odd": ["dated long before its run began"],
         "n0": ["newest good one", "last 1 of 1"],

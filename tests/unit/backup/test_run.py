@@ -183,7 +183,7 @@ class Night:
 
     def run(self, pid: int = 1) -> BackupResult:
         runner = BackupRunner(
-            source=Small(),  # type: ignore[arg-type]
+            source=Small(),
             stores=self.stores,
             compressor=ZstdCompressor(),
             encryptor=Salted(),
@@ -296,11 +296,13 @@ def test_the_other_store_takes_the_next_try() -> None:
     night = Night("local", "offsite")
     hanging, failing = night.stores
     go = hang_once(hanging, MANIFEST_NAME)
-    failing.faults.commit = StoreError("store offsite: away", transient=True)
-    failing.faults.keys = MANIFEST_NAME
-    night.clock.sleep = lambda _: setattr(  # type: ignore[method-assign]
-        failing.faults, "commit", night.clock.advance(1000)
-    )
+    failures = [StoreError("store offsite: away", transient=True)]
+
+    def fail_once(name: str) -> None:
+        if name == MANIFEST_NAME and failures:
+            raise failures.pop()
+
+    failing.before = fail_once
     result = night.run()
     assert result.status is RunStatus.SUCCEEDED
     assert [one.stores for one in night.catalog.backups()] == [("offsite",)]
