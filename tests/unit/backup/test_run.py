@@ -128,12 +128,14 @@ class Small:
     taken_at = START
     dump_version = "15.4"
     estimated_bytes = 100
+    snapshots = 0
 
     def databases(self) -> Sequence[str]:
         return ["mina"]
 
     @contextmanager
     def snapshot(self, database: str) -> Iterator[Any]:
+        self.snapshots += 1
         yield self
 
     @contextmanager
@@ -177,13 +179,14 @@ class Night:
 
     def __init__(self, *names: str) -> None:
         self.clock = FakeClock()
+        self.source = Small()
         self.catalog = MemoryCatalog(self.clock, lambda _: True)
         self.stores = [Publishing(name, self.clock) for name in names]
         self._tokens = (f"{number:06x}" for number in itertools.count(1))
 
     def run(self, pid: int = 1) -> BackupResult:
         runner = BackupRunner(
-            source=Small(),
+            source=self.source,
             stores=self.stores,
             compressor=ZstdCompressor(),
             encryptor=Salted(),
@@ -285,6 +288,7 @@ def test_a_store_whose_manifest_hangs_takes_no_other_try() -> None:
     go = hang_once(store, MANIFEST_NAME)
     result = night.run()
     assert result.status is RunStatus.FAILED
+    assert night.source.snapshots == 1, "a try that no store would take is not begun"
     assert store.published.count(DUMP) == 1
     go.set()
     landed(store, 1)
