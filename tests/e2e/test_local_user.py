@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def open_to_others(root: Path) -> set[str]:
     Not sockets: who reaches one is its folder's business.
     """
     found = set()
-    for path in root.rglob("*"):
+    inside = (Path(folder, name) for folder, *names in os.walk(root) for name in chain(*names))
+    for path in inside:  # folders may go away while we look: os.walk passes over them
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:  # it went away while we looked
