@@ -288,7 +288,8 @@ class _Pruning:
             believed = record is not None and store.name in record.stores
             if believed and (self._is_wanted(backup) or not self._is_elsewhere(store, backup)):
                 text = f"the manifest of {backup} is gone; its parts stay, for it is pinned, being "
-                self._problem(f"{text}read, or whole in no other store", store, backup)
+                text += "read, or whole in no other store: put it back, or let `guardian catalog "
+                self._problem(f"{text}rebuild` forget that copy", store, backup)
                 return
             if believed:
                 self._catalog.forget_copy(backup, store.name, self._clock.now())
