@@ -75,7 +75,8 @@ def test_the_keyboard_reaches_everything(open_page: Open):
 def test_an_incident_is_acknowledged_by_keyboard_alone(open_page: Open, world: World):
     page = open_page("/")
     page.get_by_role("link", name="Acknowledge Backup of shop/orders").focus()
-    page.keyboard.press("Enter")
+    with page.expect_navigation():  # until it is loaded: its fragment takes the focus with it
+        page.keyboard.press("Enter")
     page.get_by_label("Your name").focus()
     page.keyboard.type("ada")
     page.keyboard.press("Tab")
