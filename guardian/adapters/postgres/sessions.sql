@@ -23,7 +23,8 @@ SELECT a.pid, a.backend_start, a.usename::text, a.datname::text, a.application_n
        CASE WHEN octet_length(a.query) <= 65536 THEN a.query END,
        CASE WHEN octet_length(a.query) > 65536 THEN substr(textsend(a.query), 1, 65536) END,
        CASE WHEN octet_length(a.query) > 65536
-            THEN encode(textsend(a.query), 'escape') ILIKE '%guardian:spare%' END,
+            THEN position('guardian:spare' IN lower(encode(textsend(a.query), 'escape') COLLATE "C")) > 0
+            END,
        a.wait_event_type, a.wait_event,
        a.query_start, a.xact_start, a.state_change, w.started_at,
        age(a.backend_xid), age(a.backend_xmin), a.leader_pid, coalesce(r.rolsuper, true),
